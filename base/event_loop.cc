@@ -1,0 +1,165 @@
+#include "base/event_loop.h"
+
+#include <fmt/format.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+
+namespace rram {
+
+namespace {
+constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
+// With no timer set the loop still wakes this often; it bounds how stale now_ns() can get.
+constexpr std::uint64_t kMaxSleepNs = 10 * kNsPerSecond;
+}  // namespace
+
+std::uint64_t monotonic_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * kNsPerSecond +
+         static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+Result<std::unique_ptr<EventLoop>> EventLoop::create(const RingOptions& options) {
+  Result<UniqueRing> ring = make_ring(options);
+  if (!ring) return std::unexpected(ring.error());
+  UniqueFd doorbell_fd(::eventfd(0, EFD_CLOEXEC));
+  if (!doorbell_fd) return fail_errno(errno, "cannot make an eventfd");
+  return std::unique_ptr<EventLoop>(new EventLoop(std::move(*ring), std::move(doorbell_fd)));
+}
+
+EventLoop::EventLoop(UniqueRing ring, UniqueFd doorbell_fd)
+    : ring_(std::move(ring)), doorbell_fd_(std::move(doorbell_fd)) {
+  read_clock();
+  doorbell_.arm();
+}
+
+EventLoop::~EventLoop() = default;
+
+void EventLoop::run() {
+  stopping_ = false;
+  while (!stopping_) {
+    run_posted();
+    run_timers();
+    run_flushers();
+    if (stopping_) break;
+    submit_and_wait();
+    run_completions();
+  }
+}
+
+void EventLoop::post(std::function<void()> work) {
+  bool was_empty = false;
+  {
+    const std::lock_guard lock(posted_mutex_);
+    was_empty = posted_.empty();
+    posted_.push_back(std::move(work));
+  }
+  if (!was_empty) return;  // the doorbell has been rung for the first one
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(doorbell_fd_.get(), &one, sizeof one);
+  assert(written == static_cast<ssize_t>(sizeof one));
+}
+
+EventLoop::TimerId EventLoop::call_at(std::uint64_t due_ns, std::function<void()> work) {
+  const TimerId id{due_ns, next_timer_sequence_++};
+  timers_.emplace(id, std::move(work));
+  return id;
+}
+
+void EventLoop::cancel_timer(TimerId id) { timers_.erase(id); }
+
+void EventLoop::cancel(RingCompletion& completion) {
+  submit_with(nullptr, [&](io_uring_sqe* entry) { io_uring_prep_cancel(entry, &completion, 0); });
+}
+
+void EventLoop::forget(Flusher& flusher) {
+  if (!flusher.is_queued_) return;
+  std::replace(flushers_.begin(), flushers_.end(), &flusher, static_cast<Flusher*>(nullptr));
+  flusher.is_queued_ = false;
+}
+
+io_uring_sqe* EventLoop::next_entry() {
+  io_uring_sqe* entry = io_uring_get_sqe(ring_.get());
+  while (entry == nullptr) {  // the queue is full of this turn's work: hand it over early
+    io_uring_submit(ring_.get());
+    entry = io_uring_get_sqe(ring_.get());
+  }
+  const bool large = (ring_->flags & IORING_SETUP_SQE128) != 0;
+  std::memset(static_cast<void*>(entry), 0, sizeof(io_uring_sqe) * (large ? 2 : 1));
+  return entry;
+}
+
+void EventLoop::read_clock() { now_ns_ = monotonic_ns(); }
+
+void EventLoop::run_posted() {
+  {
+    const std::lock_guard lock(posted_mutex_);
+    running_posted_.swap(posted_);
+  }
+  for (std::function<void()>& work : running_posted_) work();
+  running_posted_.clear();
+}
+
+void EventLoop::run_timers() {
+  while (!timers_.empty() && timers_.begin()->first.first <= now_ns_) {
+    auto node = timers_.extract(timers_.begin());
+    node.mapped()();
+  }
+}
+
+void EventLoop::run_flushers() {
+  // A flush may queue another flusher; it runs in this turn too.
+  for (std::size_t i = 0; i < flushers_.size(); ++i) {
+    Flusher* flusher = flushers_[i];
+    if (flusher == nullptr) continue;
+    flusher->is_queued_ = false;
+    flusher->flush();
+  }
+  flushers_.clear();
+}
+
+void EventLoop::submit_and_wait() {
+  std::uint64_t sleep_ns = kMaxSleepNs;
+  if (!timers_.empty()) {
+    const std::uint64_t due_ns = timers_.begin()->first.first;
+    sleep_ns = due_ns <= now_ns_ ? 0 : std::min(sleep_ns, due_ns - now_ns_);
+  }
+  __kernel_timespec timeout{static_cast<std::int64_t>(sleep_ns / kNsPerSecond),
+                            static_cast<long long>(sleep_ns % kNsPerSecond)};
+  io_uring_cqe* first = nullptr;
+  const int rc = io_uring_submit_and_wait_timeout(ring_.get(), &first, 1, &timeout, nullptr);
+  // -EBUSY and -EAGAIN: the completion queue is full or memory is short; reaping comes next.
+  assert(rc >= 0 || rc == -ETIME || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN);
+  static_cast<void>(rc);
+  read_clock();
+}
+
+void EventLoop::run_completions() {
+  unsigned head = 0;
+  unsigned reaped = 0;
+  io_uring_cqe* completed = nullptr;
+  io_uring_for_each_cqe(ring_.get(), head, completed) {
+    auto* completion = static_cast<RingCompletion*>(io_uring_cqe_get_data(completed));
+    if (completion != nullptr) completion->on_completion(completed->res, completed->flags);
+    ++reaped;
+  }
+  io_uring_cq_advance(ring_.get(), reaped);
+}
+
+void EventLoop::Doorbell::arm() {
+  loop_.submit_with(this, [this](io_uring_sqe* entry) {
+    io_uring_prep_read(entry, loop_.doorbell_fd_.get(), &rings_, sizeof rings_, 0);
+  });
+}
+
+void EventLoop::Doorbell::on_completion(std::int32_t result, std::uint32_t /*flags*/) {
+  if (result != -ECANCELED) arm();
+}
+
+}  // namespace rram

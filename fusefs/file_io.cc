@@ -1,0 +1,208 @@
+#include "fusefs/file_io.h"
+
+#include <cstring>
+#include <optional>
+
+#include "fusefs/fan_out.h"
+#include "fusefs/gate_hold.h"
+
+namespace rram {
+
+namespace {
+
+// How long to wait before looking again whether freed blocks have become safe.
+constexpr std::uint64_t kQuarantineCheckMs = 1;
+
+std::span<std::byte> part_of(std::span<std::byte> buffer, std::uint64_t buffer_offset,
+                             const Piece& piece) {
+  return buffer.subspan(piece.file_offset - buffer_offset, piece.length);
+}
+
+std::unexpected<Error> io_failure(ErrorCode code) { return fail(code); }
+
+// Overwrites the pieces with zeros; each is shorter than a granule.
+Task<std::optional<ErrorCode>> write_zeros(FileIo io, std::span<const Piece> pieces) {
+  FanOut fan_out(io.worker, pieces.size());
+  for (const Piece& piece : pieces) {
+    fan_out.write(io.worker.zeros().first(piece.length), piece.place);
+  }
+  const std::optional<ErrorCode> failure = co_await fan_out.all();
+  co_return failure;
+}
+
+// Copies the written granules of blocks that move, through this host's memory.
+Task<std::optional<ErrorCode>> move_blocks(FileIo io, std::span<const Copy> copies) {
+  for (const Copy& copy : copies) {
+    const ScratchPool::Buffer buffer = co_await io.worker.scratch().take();
+    const std::span<std::byte> bytes = buffer.bytes().first(copy.length);
+    FanOut reading(io.worker, 1);
+    reading.read(copy.from, bytes);
+    const std::optional<ErrorCode> read_failure = co_await reading.all();
+    if (read_failure) co_return read_failure;
+    FanOut writing(io.worker, 1);
+    writing.write(bytes, copy.to);
+    const std::optional<ErrorCode> write_failure = co_await writing.all();
+    if (write_failure) co_return write_failure;
+  }
+  co_return std::nullopt;
+}
+
+Task<std::optional<ErrorCode>> carry_out(FileIo io, Ino ino, std::uint64_t offset,
+                                         std::span<std::byte> data, WritePlan& plan) {
+  if (!plan.moves.empty()) {
+    const std::optional<ErrorCode> failure = co_await move_blocks(io, plan.copies);
+    if (failure) co_return failure;
+    io.volume.commit_moves(ino, plan);
+  }
+  FanOut fan_out(io.worker, plan.pieces.size() + plan.fills.size());
+  for (const Piece& piece : plan.pieces) {
+    fan_out.write(part_of(data, offset, piece), piece.place);
+  }
+  for (const Piece& piece : plan.fills) {
+    fan_out.write(io.worker.zeros().first(piece.length), piece.place);
+  }
+  const std::optional<ErrorCode> failure = co_await fan_out.all();
+  co_return failure;
+}
+
+enum class WriteOutcome : std::uint8_t { kWritten, kMustBeAlone };
+
+Task<Result<WriteOutcome>> write_once(FileIo io, Ino ino, std::uint64_t offset,
+                                      std::span<std::byte> data, GateMode mode, Timestamp now) {
+  const GateHold hold = co_await GateEntry(io.volume, io.worker.loop(), ino, mode);
+  WritePlan plan;
+  Result<Volume::WriteStart> start = io.volume.begin_write(ino, offset, data.size(), mode, plan);
+  if (!start) co_return std::unexpected(start.error());
+  if (!start->ticket) co_return WriteOutcome::kMustBeAlone;
+  const std::optional<ErrorCode> failure = co_await carry_out(io, ino, offset, data, plan);
+  Status committed;
+  if (!failure) committed = io.volume.commit_write(ino, plan, offset + data.size(), now);
+  io.volume.end_write(plan, *start->ticket);
+  if (failure) co_return io_failure(*failure);
+  if (!committed) co_return std::unexpected(committed.error());
+  co_return WriteOutcome::kWritten;
+}
+
+// Retries what found no space, once the deleted is free again.
+class SpaceWait {
+ public:
+  // True: space may have come back, try again. Forgets are drained once; then as long as blocks are
+  // in the quarantine there is something to wait for.
+  Task<bool> wait(FileIo io) {
+    if (!has_drained_) {
+      has_drained_ = true;
+      co_await settle_space(io);
+      co_return true;
+    }
+    if (!io.volume.has_quarantined_blocks()) co_return false;
+    co_await io.worker.loop().sleep_ms(kQuarantineCheckMs);
+    co_return true;
+  }
+
+ private:
+  bool has_drained_ = false;
+};
+
+}  // namespace
+
+Task<> settle_space(FileIo io) { co_await io.forgets.drain(io.worker); }
+
+Task<Result<std::size_t>> read_file(FileIo io, Ino ino, std::uint64_t offset,
+                                    std::span<std::byte> buffer) {
+  ReadPlan plan;
+  const Result<Volume::ReadStart> start = io.volume.begin_read(ino, offset, buffer.size(), plan);
+  if (!start) co_return std::unexpected(start.error());
+  if (!start->ticket) co_return std::size_t{0};
+  FanOut fan_out(io.worker, plan.pieces.size());
+  for (const Piece& piece : plan.pieces) {
+    const std::span<std::byte> part = part_of(buffer, offset, piece);
+    if (piece.is_hole) {
+      std::memset(part.data(), 0, part.size());
+    } else {
+      fan_out.read(piece.place, part);
+    }
+  }
+  const std::optional<ErrorCode> failure = co_await fan_out.all();
+  io.volume.end_read(*start->ticket);
+  if (failure) co_return io_failure(*failure);
+  co_return start->length_bytes;
+}
+
+Task<Result<std::size_t>> write_file(FileIo io, Ino ino, std::uint64_t offset,
+                                     std::span<std::byte> data, bool may_be_short, Timestamp now) {
+  GateMode mode = GateMode::kShared;
+  SpaceWait space_wait;
+  for (;;) {
+    const Result<WriteOutcome> outcome = co_await write_once(io, ino, offset, data, mode, now);
+    if (outcome) {
+      if (*outcome == WriteOutcome::kWritten) co_return data.size();
+      mode = GateMode::kExclusive;
+      continue;
+    }
+    if (outcome.error().code != ErrorCode::kNoSpace) co_return std::unexpected(outcome.error());
+    const bool try_again = co_await space_wait.wait(io);
+    if (try_again) continue;
+    const std::uint64_t placeable =
+        may_be_short ? io.volume.placeable_bytes(ino, offset, data.size()) : 0;
+    if (placeable == 0 || placeable >= data.size()) co_return std::unexpected(outcome.error());
+    data = data.first(placeable);
+  }
+}
+
+Task<Result<FileStat>> truncate_file(FileIo io, SetAttributes change) {
+  const GateHold hold =
+      co_await GateEntry(io.volume, io.worker.loop(), change.ino, GateMode::kExclusive);
+  const IoTicket ticket = io.volume.begin_io();
+  const Result<std::optional<Piece>> tail = io.volume.truncate_tail(change.ino, *change.size_bytes);
+  std::optional<ErrorCode> failure;
+  if (tail && *tail) failure = co_await write_zeros(io, {&**tail, 1});
+  io.volume.end_read(ticket);
+  if (!tail) co_return std::unexpected(tail.error());
+  if (failure) co_return io_failure(*failure);
+  co_return io.volume.truncate(change);
+}
+
+Task<Status> allocate_range(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t length,
+                            bool keeps_size, Timestamp now) {
+  const GateHold hold = co_await GateEntry(io.volume, io.worker.loop(), ino, GateMode::kExclusive);
+  SpaceWait space_wait;
+  for (;;) {
+    WritePlan plan;
+    Result<Volume::WriteStart> start =
+        io.volume.begin_write(ino, offset, length, GateMode::kExclusive, plan);
+    if (start) {
+      std::optional<ErrorCode> failure;
+      if (!plan.moves.empty()) {
+        failure = co_await move_blocks(io, plan.copies);
+        if (!failure) io.volume.commit_moves(ino, plan);
+      }
+      Status grown;
+      const WritePlan nothing_written;
+      if (!failure && !keeps_size) {
+        grown = io.volume.commit_write(ino, nothing_written, offset + length, now);
+      }
+      io.volume.end_write(plan, *start->ticket);
+      if (failure) co_return io_failure(*failure);
+      co_return grown;
+    }
+    if (start.error().code != ErrorCode::kNoSpace) co_return std::unexpected(start.error());
+    const bool try_again = co_await space_wait.wait(io);
+    if (!try_again) co_return std::unexpected(start.error());
+  }
+}
+
+Task<Status> punch_range(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t length,
+                         Timestamp now) {
+  const GateHold hold = co_await GateEntry(io.volume, io.worker.loop(), ino, GateMode::kExclusive);
+  const IoTicket ticket = io.volume.begin_io();
+  Pieces edges;
+  const Status planned = io.volume.punch_edges(ino, offset, length, edges);
+  std::optional<ErrorCode> failure;
+  if (!edges.empty()) failure = co_await write_zeros(io, edges);
+  io.volume.end_read(ticket);
+  if (!planned) co_return planned;
+  if (failure) co_return io_failure(*failure);
+  co_return io.volume.punch(ino, offset, length, now);
+}
+
+}  // namespace rram

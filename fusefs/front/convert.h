@@ -1,0 +1,29 @@
+// Between libfuse's and the volume's words for the same things.
+#pragma once
+
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "fusefs/front/libfuse.h"
+#include "fusefs/front/operations.h"
+#include "fusefs/volume.h"
+
+namespace rram {
+
+// How long the kernel may trust what it was told, in seconds: for ever.
+constexpr double kForeverSeconds = 1e9;
+
+// The time of day, for time stamps.
+Timestamp wall_clock_now();
+
+Timestamp to_timestamp(const timespec& time);
+struct stat to_stat(const FileStat& file);
+// With infinite timeouts.
+fuse_entry_param to_entry(const FileStat& file);
+struct statvfs to_statvfs(const VolumeFigures& figures);
+
+inline Operations& operations_of(fuse_req_t request) {
+  return static_cast<OperationsContext*>(fuse_req_userdata(request))->operations;
+}
+
+}  // namespace rram

@@ -1,0 +1,176 @@
+#include "fusefs/front/front_end.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <fstream>
+#include <functional>
+
+namespace rram {
+
+namespace {
+
+// Payload buffers of all queues together: more requests under way than this holds wait in the
+// kernel.
+constexpr std::size_t kPayloadBudgetBytes = std::size_t{256} << 20;
+constexpr unsigned kMinEntriesPerQueue = 2;
+constexpr unsigned kMaxEntriesPerQueue = 32;
+// Beside io_uring, /dev/fuse carries what has no reply, and little else.
+constexpr unsigned kControlSlots = 2;
+constexpr const char* kEnableUringPath = "/sys/module/fuse/parameters/enable_uring";
+
+template <typename Function>
+auto run_on(Worker& worker, Function function) -> decltype(function()) {
+  std::promise<decltype(function())> promise;
+  worker.loop().post([&] { promise.set_value(function()); });
+  return promise.get_future().get();
+}
+
+}  // namespace
+
+unsigned possible_cpu_count() {
+  return static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_CONF)));
+}
+
+Status io_uring_is_available() {
+  std::ifstream parameter(kEnableUringPath);
+  char value = 'N';
+  if (!(parameter >> value)) {
+    return fail(ErrorCode::kUnavailable,
+                "this kernel has no FUSE-over-io_uring (it needs Linux 6.14 or newer)");
+  }
+  if (value != 'Y' && value != '1') {
+    return fail(ErrorCode::kUnavailable,
+                fmt::format("FUSE-over-io_uring is switched off on this host: as root, "
+                            "echo Y > {}",
+                            kEnableUringPath));
+  }
+  return {};
+}
+
+FrontEndPlan FrontEndPlan::make(unsigned workers, unsigned possible_cpus, bool wants_io_uring) {
+  const std::size_t fitting =
+      kPayloadBudgetBytes / RingQueue::arena_bytes_per_entry(kMaxPayloadBytes) / possible_cpus;
+  const auto entries = static_cast<unsigned>(
+      std::clamp<std::size_t>(fitting, kMinEntriesPerQueue, kMaxEntriesPerQueue));
+  return {workers, possible_cpus, entries, wants_io_uring};
+}
+
+unsigned FrontEndPlan::queues_of(unsigned worker) const {
+  return ring_queues / workers + (worker < ring_queues % workers ? 1 : 0);
+}
+
+std::size_t FrontEndPlan::arena_bytes(unsigned worker) const {
+  static_assert(kMaxPayloadBytes % 4096 == 0);
+  const std::size_t rings = std::size_t{std::max(1U, queues_of(worker))} * entries_per_queue *
+                            RingQueue::arena_bytes_per_entry(kMaxPayloadBytes);
+  return rings + kControlSlots * DevQueue::arena_bytes_per_slot(kMaxPayloadBytes);
+}
+
+FrontEnd::FrontEnd(const FrontEndPlan& plan, std::vector<std::unique_ptr<Worker>>& workers)
+    : plan_(plan), workers_(workers), queues_(workers.size()) {}
+
+FrontEnd::~FrontEnd() = default;
+
+Status FrontEnd::prepare(FuseSession& session) {
+  session_ = &session;
+  if (!plan_.wants_io_uring) return {};
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    Status status = run_on(*worker, [&] { return prepare_worker(*worker); });
+    if (!status) return status;
+  }
+  return {};
+}
+
+Status FrontEnd::prepare_worker(Worker& worker) {
+  int fd = session_->fd();
+  if (const int rc = io_uring_register_files(worker.loop().ring(), &fd, 1); rc != 0) {
+    return fail_errno(-rc, "cannot register /dev/fuse with the io_uring");
+  }
+  const std::size_t queue_bytes =
+      plan_.entries_per_queue * RingQueue::arena_bytes_per_entry(kMaxPayloadBytes);
+  std::span<std::byte> room = worker.front_arena();
+  for (unsigned queue = worker.index(); queue < plan_.ring_queues; queue += plan_.workers) {
+    Result<std::unique_ptr<RingQueue>> ring =
+        RingQueue::create(worker, *session_,
+                          {.queue_id = static_cast<std::uint16_t>(queue),
+                           .depth = plan_.entries_per_queue,
+                           .payload_bytes = kMaxPayloadBytes,
+                           .registered_file_index = 0},
+                          room.first(queue_bytes));
+    if (!ring) return std::unexpected(ring.error());
+    room = room.subspan(queue_bytes);
+    queues_[worker.index()].rings.push_back(std::move(*ring));
+  }
+  return {};
+}
+
+Status FrontEnd::start(std::function<void(Status)> on_ended) {
+  on_ended_ = std::move(on_ended);
+  const bool rings = session_->uses_io_uring();
+  live_queues_ = rings ? plan_.ring_queues + 1 : static_cast<unsigned>(workers_.size());
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    Status status = run_on(*worker, [&] { return start_worker(*worker); });
+    if (!status) return status;
+  }
+  return {};
+}
+
+Status FrontEnd::start_worker(Worker& worker) {
+  PerWorker& own = queues_[worker.index()];
+  const auto ended = [this](const Status& status) { on_queue_ended(status); };
+  const std::size_t slot_bytes = DevQueue::arena_bytes_per_slot(kMaxPayloadBytes);
+  const std::span<std::byte> arena = worker.front_arena();
+  if (session_->uses_io_uring()) {
+    for (const std::unique_ptr<RingQueue>& ring : own.rings) ring->start(ended);
+    if (worker.index() != 0) return {};
+    own.dev = std::make_unique<DevQueue>(worker, *session_, session_->fd(), kControlSlots,
+                                         kMaxPayloadBytes, arena.last(kControlSlots * slot_bytes));
+  } else {
+    own.rings.clear();
+    int fd = session_->fd();
+    if (worker.index() != 0) {
+      Result<UniqueFd> clone = session_->clone_fd();
+      if (!clone) return std::unexpected(clone.error());
+      own.dev_clone = std::move(*clone);
+      fd = own.dev_clone.get();
+    }
+    const auto depth = static_cast<unsigned>(
+        std::min<std::size_t>(arena.size() / slot_bytes, kMaxEntriesPerQueue));
+    own.dev = std::make_unique<DevQueue>(worker, *session_, fd, depth, kMaxPayloadBytes, arena);
+  }
+  own.dev->start(ended);
+  return {};
+}
+
+void FrontEnd::on_queue_ended(const Status& status) {
+  if (!status) {
+    const std::lock_guard lock(status_mutex_);
+    if (first_failure_) first_failure_ = status;
+  }
+  if (--live_queues_ == 0) on_ended_(first_failure_);
+}
+
+void FrontEnd::destroy_queues() {
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    run_on(*worker, [&] {
+      queues_[worker->index()] = PerWorker{};
+      io_uring_unregister_files(worker->loop().ring());
+      return true;
+    });
+  }
+}
+
+// With io_uring only the first worker reads /dev/fuse; without, every worker does.
+Task<> FrontEnd::drain(Worker& worker) {
+  Worker& reader = session_->uses_io_uring() ? *workers_.front() : worker;
+  co_await reader.loop().resume_here();
+  if (DevQueue* queue = queues_[reader.index()].dev.get()) queue->drain();
+  if (&reader != &worker) co_await worker.loop().resume_here();
+}
+
+}  // namespace rram

@@ -1,0 +1,58 @@
+// One request of the kernel on its way through the daemon: where it was received, where its reply's
+// payload may be produced in place, and how the reply leaves. The two front ends (ring_queue.h,
+// dev_queue.h) are its two kinds; everything behind them sees only this.
+//
+// A slot belongs to one worker and carries one request at a time.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cassert>
+#include <cstddef>
+#include <span>
+
+namespace rram {
+
+class Worker;
+
+class RequestSlot {
+ public:
+  RequestSlot(const RequestSlot&) = delete;
+  RequestSlot& operator=(const RequestSlot&) = delete;
+
+  [[nodiscard]] Worker& worker() const { return worker_; }
+
+  // Room for the payload of the reply: what is produced here is not copied again. It may be the
+  // same memory as the request's own payload. It lies in the worker's arena.
+  [[nodiscard]] virtual std::span<std::byte> reply_payload() = 0;
+
+  // Sends the reply: a fuse_out_header, then its parts. The slot is free for the next request
+  // afterwards. Returns the bytes taken, or -1 with errno, as writev(2).
+  virtual ssize_t send_reply(std::span<const iovec> parts) = 0;
+
+  // The slot whose request libfuse is decoding or answering on this thread: libfuse's callbacks
+  // carry no room of their own for it. Null between requests.
+  static RequestSlot* current() { return current_; }
+
+  // Makes `slot` current for a scope.
+  class Scope {
+   public:
+    explicit Scope(RequestSlot* slot) : previous_(current_) { current_ = slot; }
+    ~Scope() { current_ = previous_; }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    RequestSlot* previous_;
+  };
+
+ protected:
+  explicit RequestSlot(Worker& worker) : worker_(worker) {}
+  ~RequestSlot() = default;
+
+ private:
+  Worker& worker_;
+  static thread_local RequestSlot* current_;
+};
+
+}  // namespace rram

@@ -1,0 +1,199 @@
+#include "fusefs/front/session.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/mapping.h"
+#include "fusefs/front/fuse_abi.h"
+#include "fusefs/front/libfuse.h"
+#include "fusefs/front/operations.h"
+
+namespace rram {
+
+namespace {
+
+struct SessionDestroyer {
+  void operator()(fuse_session* session) const { fuse_session_destroy(session); }
+};
+
+// libfuse's argument list owns copies of its strings.
+class Arguments {
+ public:
+  Arguments() = default;
+  Arguments(const Arguments&) = delete;
+  Arguments& operator=(const Arguments&) = delete;
+  ~Arguments() { fuse_opt_free_args(&args_); }
+  void add(const std::string& text) { fuse_opt_add_arg(&args_, text.c_str()); }
+  fuse_args* get() { return &args_; }
+
+ private:
+  fuse_args args_ = FUSE_ARGS_INIT(0, nullptr);
+};
+
+Status set_nonblocking(int fd) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) {
+    return fail_errno(errno, "cannot make /dev/fuse non-blocking");
+  }
+  return {};
+}
+
+bool has_no_answer(std::uint32_t opcode) {
+  return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == FUSE_INTERRUPT;
+}
+
+}  // namespace
+
+// What libfuse's callbacks get as their user data; Operations first finds itself through it.
+struct FuseSession::Impl : OperationsContext {
+  Impl(Operations& served, const SessionOptions& session_options)
+      : OperationsContext{served}, options(session_options) {}
+
+  SessionOptions options;
+  std::unique_ptr<fuse_session, SessionDestroyer> session;
+  const FuseSession* owner = nullptr;
+  std::uint64_t kernel_flags = 0;
+  bool is_mounted = false;
+  bool is_initialized = false;
+};
+
+Result<std::unique_ptr<FuseSession>> FuseSession::create(const SessionOptions& options,
+                                                         Operations& operations) {
+  auto impl = std::make_unique<Impl>(operations, options);
+  Arguments arguments;
+  arguments.add(options.program);
+  for (const std::string& option : options.mount_options) arguments.add("-o" + option);
+  if (options.debug) arguments.add("-d");
+  const fuse_lowlevel_ops table = Operations::table(options.direct_io);
+  impl->session.reset(fuse_session_new(arguments.get(), &table, sizeof table,
+                                       static_cast<OperationsContext*>(impl.get())));
+  if (impl->session == nullptr) {
+    return fail(ErrorCode::kInvalidArgument,
+                "a mount option was refused (see above); rramfs -h lists the options");
+  }
+  return std::unique_ptr<FuseSession>(new FuseSession(std::move(impl)));
+}
+
+FuseSession::FuseSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
+  impl_->owner = this;
+}
+
+FuseSession::~FuseSession() { unmount(); }
+
+Status FuseSession::mount(const std::string& mountpoint) {
+  if (fuse_session_mount(impl_->session.get(), mountpoint.c_str()) != 0) {
+    return fail(ErrorCode::kIo,
+                fmt::format("cannot mount at {}: see the line above; is /dev/fuse there, and may "
+                            "this user mount (fusermount3 installed)?",
+                            mountpoint));
+  }
+  impl_->is_mounted = true;
+  fuse_custom_io callbacks{};
+  callbacks.writev = &write_callback;
+  callbacks.read = &read_callback;
+  if (fuse_session_custom_io(impl_->session.get(), &callbacks, fd()) != 0) {
+    return fail(ErrorCode::kIo, "libfuse refused to leave its I/O to rramfs");
+  }
+  return {};
+}
+
+int FuseSession::fd() const { return fuse_session_fd(impl_->session.get()); }
+
+Status FuseSession::handshake() {
+  Result<Mapping> buffer = Mapping::anonymous(kMaxPayloadBytes + 8192, false);
+  if (!buffer) return std::unexpected(buffer.error());
+  ssize_t received = 0;
+  do {
+    received = ::read(fd(), buffer->data(), buffer->size_bytes());
+  } while (received < 0 && (errno == EINTR || errno == EAGAIN));
+  if (received < 0) return fail_errno(errno, "the kernel did not begin the mount");
+  fuse_in_header header{};
+  fuse_init_in init{};
+  const auto received_bytes = static_cast<std::size_t>(received);
+  if (received_bytes < sizeof header + 16) return fail(ErrorCode::kProtocol, "short FUSE INIT");
+  std::memcpy(&header, buffer->data(), sizeof header);
+  std::memcpy(&init, buffer->data() + sizeof header,
+              std::min(sizeof init, received_bytes - sizeof header));
+  if (header.opcode != FUSE_INIT) return fail(ErrorCode::kProtocol, "FUSE began without INIT");
+  impl_->kernel_flags = init.flags;
+  if ((init.flags & fuse_abi::kInitExt) != 0) {
+    impl_->kernel_flags |= std::uint64_t{init.flags2} << 32;
+  }
+  uses_io_uring_ =
+      impl_->options.wants_io_uring && (impl_->kernel_flags & fuse_abi::kOverIoUring) != 0;
+  fuse_buf request{};
+  request.mem = buffer->data();
+  request.size = received_bytes;
+  fuse_session_process_buf(impl_->session.get(), &request);
+  if (!impl_->is_initialized) {
+    return fail(ErrorCode::kUnavailable, "the kernel's FUSE is too old for this libfuse");
+  }
+  return set_nonblocking(fd());
+}
+
+// libfuse 3.14 does not know or never sends these flags; the reply is completed on its way out.
+void FuseSession::patch_init_reply(std::span<iovec> parts) const {
+  auto* out = static_cast<fuse_init_out*>(parts[1].iov_base);
+  std::uint64_t wanted = fuse_abi::kParallelDirops;
+  if (impl_->options.direct_io) wanted |= fuse_abi::kDirectIoAllowMmap;
+  if (uses_io_uring_) wanted |= fuse_abi::kOverIoUring;
+  wanted &= impl_->kernel_flags;
+  if ((wanted >> 32) != 0) wanted |= fuse_abi::kInitExt;
+  out->flags |= static_cast<std::uint32_t>(wanted);
+  out->flags2 |= static_cast<std::uint32_t>(wanted >> 32);
+}
+
+ssize_t FuseSession::write_callback(int fd, iovec* parts, int count, void* user_data) {
+  const std::span<iovec> all(parts, static_cast<std::size_t>(count));
+  if (RequestSlot* slot = RequestSlot::current()) return slot->send_reply(all);
+  auto* impl = static_cast<Impl*>(static_cast<OperationsContext*>(user_data));
+  const auto* header = static_cast<const fuse_out_header*>(parts[0].iov_base);
+  if (!impl->is_initialized && count > 1 && header->unique != 0 && header->error == 0) {
+    impl->is_initialized = true;
+    impl->owner->patch_init_reply(all);
+  }
+  return ::writev(fd, parts, count);
+}
+
+ssize_t FuseSession::read_callback(int fd, void* buffer, std::size_t size_bytes,
+                                   void* /*user_data*/) {
+  return ::read(fd, buffer, size_bytes);
+}
+
+Result<UniqueFd> FuseSession::clone_fd() const {
+  UniqueFd clone(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  if (!clone) return fail_errno(errno, "cannot open /dev/fuse");
+  std::uint32_t original = static_cast<std::uint32_t>(fd());
+  if (::ioctl(clone.get(), FUSE_DEV_IOC_CLONE, &original) != 0) {
+    return fail_errno(errno, "cannot clone /dev/fuse");
+  }
+  if (Status status = set_nonblocking(clone.get()); !status) {
+    return std::unexpected(status.error());
+  }
+  return clone;
+}
+
+bool FuseSession::process(RequestSlot& slot, std::span<std::byte> request) {
+  fuse_in_header header{};
+  std::memcpy(&header, request.data(), sizeof header);
+  fuse_buf buffer{};
+  buffer.mem = request.data();
+  buffer.size = request.size();
+  const RequestSlot::Scope scope(&slot);
+  fuse_session_process_buf(impl_->session.get(), &buffer);
+  return !has_no_answer(header.opcode);
+}
+
+void FuseSession::unmount() {
+  if (!std::exchange(impl_->is_mounted, false)) return;
+  fuse_session_unmount(impl_->session.get());
+}
+
+}  // namespace rram

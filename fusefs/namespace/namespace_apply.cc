@@ -1,0 +1,341 @@
+// How each kind of record changes the namespace, Rename excepted (namespace_rename.cc). Each
+// apply_change() first checks all that can fail and then changes; nothing is ever undone.
+#include <algorithm>
+#include <string>
+#include <variant>
+
+#include "fusefs/namespace/heap_cost.h"
+#include "fusefs/namespace/namespace.h"
+
+namespace rram {
+
+namespace {
+
+// What stat(2) shows as the size of a directory. POSIX leaves it open.
+constexpr std::uint64_t kDirectorySizeBytes = 4096;
+
+constexpr std::uint32_t kSymlinkPermissionBits = 0777;
+
+bool has_valid_times(const SetAttributes& set) {
+  const Timestamp fine;
+  return is_valid(set.atime.value_or(fine)) && is_valid(set.mtime.value_or(fine)) &&
+         is_valid(set.ctime.value_or(fine));
+}
+
+std::uint32_t without_set_id(std::uint32_t mode) {
+  // S_ISGID without group execution once meant mandatory locking, and is left alone by Linux.
+  return mode & ~static_cast<std::uint32_t>((mode & S_IXGRP) != 0 ? S_ISUID | S_ISGID : S_ISUID);
+}
+
+}  // namespace
+
+Result<Outcome> Namespace::apply(const Record& record) {
+  return std::visit(
+      [this](const auto& change) -> Result<Outcome> {
+        if (!is_valid(change.at)) {
+          return fail(ErrorCode::kInvalidArgument);
+        }
+        return apply_change(change);
+      },
+      record);
+}
+
+// --- Names ---------------------------------------------------------------------------------------
+
+Status Namespace::check_create(const Create& create, const Slot& slot) const {
+  if (slot.entry != nullptr) {
+    return fail(ErrorCode::kExists);
+  }
+  const std::string& target = create.symlink_target;
+  if (!has_known_type(create.mode) || (!is_symlink(create.mode) && !target.empty()) ||
+      target.find('\0') != std::string::npos) {
+    return fail(ErrorCode::kInvalidArgument);
+  }
+  if (is_symlink(create.mode) && target.empty()) {
+    return fail(ErrorCode::kNotFound);
+  }
+  if (target.size() > limits_.max_symlink_bytes) {
+    return fail(ErrorCode::kNameTooLong);
+  }
+  if (is_directory(create.mode) && slot.directory->nlink >= limits_.max_links) {
+    return fail(ErrorCode::kTooManyLinks);
+  }
+  if (inodes_.size() >= limits_.max_inodes) {
+    return fail(ErrorCode::kNoSpace);
+  }
+  return {};
+}
+
+Result<Outcome> Namespace::apply_change(const Create& create) {
+  const auto slot = find_slot(create.parent, create.name);
+  if (!slot) {
+    return std::unexpected(slot.error());
+  }
+  if (auto good = check_create(create, *slot); !good) {
+    return std::unexpected(good.error());
+  }
+  Inode& parent = *slot->directory;
+  std::uint32_t mode = create.mode & (kModeTypeBits | kModePermissionBits);
+  std::uint32_t gid = create.gid;
+  if ((parent.mode & S_ISGID) != 0) {
+    gid = parent.gid;
+    mode |= is_directory(mode) ? S_ISGID : 0;
+  }
+  if (is_symlink(mode)) {
+    mode |= kSymlinkPermissionBits;
+  }
+  Inode& inode = add_inode(mode, create.uid, gid, create.at);
+  {
+    const MemoryCount count(memory_bytes_, inode);
+    if (is_directory(mode)) {
+      inode.directory().set_parent(&parent);
+      ++parent.nlink;
+    } else if (is_symlink(mode)) {
+      inode.make_extra().symlink_target = create.symlink_target;
+      inode.size_bytes = create.symlink_target.size();
+    } else if (is_device(mode)) {
+      inode.make_extra().rdev = create.rdev;
+    }
+  }
+  add_entry(parent, create.name, inode);
+  parent.set_modified(create.at);
+  return Outcome{.attributes = attributes_of(inode), .destroyed = std::nullopt};
+}
+
+Result<Outcome> Namespace::apply_change(const Link& link) {
+  const auto slot = find_slot(link.new_parent, link.new_name);
+  if (!slot) {
+    return std::unexpected(slot.error());
+  }
+  const auto found = find_inode(link.ino);
+  if (!found) {
+    return std::unexpected(found.error());
+  }
+  Inode& inode = **found;
+  if (inode.is_directory()) {
+    return fail(ErrorCode::kNotPermitted);
+  }
+  if (inode.nlink == 0) {
+    return fail(ErrorCode::kNotFound);
+  }
+  if (slot->entry != nullptr) {
+    return fail(ErrorCode::kExists);
+  }
+  if (inode.nlink >= limits_.max_links) {
+    return fail(ErrorCode::kTooManyLinks);
+  }
+  add_entry(*slot->directory, link.new_name, inode);
+  slot->directory->set_modified(link.at);
+  ++inode.nlink;
+  inode.set_time(TimeKind::kChange, link.at);
+  return Outcome{.attributes = attributes_of(inode), .destroyed = std::nullopt};
+}
+
+Result<Outcome> Namespace::apply_change(const Unlink& unlink) {
+  const auto slot = find_slot(unlink.parent, unlink.name);
+  if (!slot) {
+    return std::unexpected(slot.error());
+  }
+  if (slot->entry == nullptr) {
+    return fail(ErrorCode::kNotFound);
+  }
+  Inode& inode = slot->entry->inode();
+  if (inode.is_directory()) {
+    return fail(ErrorCode::kIsDirectory);
+  }
+  remove_entry(*slot->directory, *slot->entry);
+  slot->directory->set_modified(unlink.at);
+  return finish_removal(inode, unlink.at);
+}
+
+Result<Outcome> Namespace::apply_change(const RemoveDirectory& remove) {
+  const auto slot = find_slot(remove.parent, remove.name);
+  if (!slot) {
+    return std::unexpected(slot.error());
+  }
+  if (slot->entry == nullptr) {
+    return fail(ErrorCode::kNotFound);
+  }
+  Inode& inode = slot->entry->inode();
+  if (!inode.is_directory()) {
+    return fail(ErrorCode::kNotDirectory);
+  }
+  if (!inode.directory().empty()) {
+    return fail(ErrorCode::kNotEmpty);
+  }
+  remove_entry(*slot->directory, *slot->entry);
+  slot->directory->set_modified(remove.at);
+  --slot->directory->nlink;
+  return finish_removal(inode, remove.at);
+}
+
+// --- Attributes ----------------------------------------------------------------------------------
+
+Status Namespace::check_size(const Inode& inode, std::uint64_t size_bytes) const {
+  if (inode.is_directory()) {
+    return fail(ErrorCode::kIsDirectory);
+  }
+  if (!is_regular(inode.mode)) {
+    return fail(ErrorCode::kInvalidArgument);
+  }
+  if (size_bytes > limits_.max_file_bytes) {
+    return fail(ErrorCode::kFileTooBig);
+  }
+  return {};
+}
+
+Result<Outcome> Namespace::apply_change(const SetAttributes& set) {
+  if (!has_valid_times(set)) {
+    return fail(ErrorCode::kInvalidArgument);
+  }
+  const auto found = find_inode(set.ino);
+  if (!found) {
+    return std::unexpected(found.error());
+  }
+  Inode& inode = **found;
+  if (set.size_bytes) {
+    if (auto good = check_size(inode, *set.size_bytes); !good) {
+      return std::unexpected(good.error());
+    }
+    inode.size_bytes = *set.size_bytes;
+    inode.set_time(TimeKind::kModification, set.at);
+  }
+  if (set.mode) {
+    inode.mode = (inode.mode & kModeTypeBits) | (*set.mode & kModePermissionBits);
+  }
+  if (set.clear_set_id && is_regular(inode.mode)) {
+    inode.mode = without_set_id(inode.mode);
+  }
+  inode.uid = set.uid.value_or(inode.uid);
+  inode.gid = set.gid.value_or(inode.gid);
+  inode.set_time(TimeKind::kAccess, set.atime.value_or(inode.time(TimeKind::kAccess)));
+  inode.set_time(TimeKind::kModification, set.mtime.value_or(inode.time(TimeKind::kModification)));
+  inode.set_time(TimeKind::kChange, set.ctime.value_or(set.at));
+  return Outcome{.attributes = attributes_of(inode), .destroyed = std::nullopt};
+}
+
+Result<Outcome> Namespace::apply_change(const Extend& extend) {
+  const auto found = find_inode(extend.ino);
+  if (!found) {
+    return std::unexpected(found.error());
+  }
+  Inode& inode = **found;
+  if (auto good = check_size(inode, extend.size_bytes); !good) {
+    return std::unexpected(good.error());
+  }
+  inode.size_bytes = std::max(inode.size_bytes, extend.size_bytes);
+  inode.set_modified(extend.at);
+  return Outcome{.attributes = attributes_of(inode), .destroyed = std::nullopt};
+}
+
+Result<Outcome> Namespace::apply_change(const Touch& touch) {
+  const auto found = find_inode(touch.ino);
+  if (!found) {
+    return std::unexpected(found.error());
+  }
+  Inode& inode = **found;
+  if (touch.atime) {
+    inode.set_time(TimeKind::kAccess, touch.at);
+  }
+  if (touch.mtime) {
+    inode.set_time(TimeKind::kModification, touch.at);
+  }
+  if (touch.ctime) {
+    inode.set_time(TimeKind::kChange, touch.at);
+  }
+  return Outcome{.attributes = attributes_of(inode), .destroyed = std::nullopt};
+}
+
+Result<Outcome> Namespace::apply_change(const SetXattr& set) {
+  const auto found = find_inode(set.ino);
+  if (!found) {
+    return std::unexpected(found.error());
+  }
+  if (auto good = check_xattr_name(set.name, limits_); !good) {
+    return std::unexpected(good.error());
+  }
+  Inode& inode = **found;
+  const MemoryCount count(memory_bytes_, inode);
+  if (auto done = inode.make_extra().xattrs.set(set.name, set.value, set.mode, limits_); !done) {
+    return std::unexpected(done.error());
+  }
+  inode.set_time(TimeKind::kChange, set.at);
+  return Outcome{.attributes = attributes_of(inode), .destroyed = std::nullopt};
+}
+
+Result<Outcome> Namespace::apply_change(const RemoveXattr& remove) {
+  const auto found = find_inode(remove.ino);
+  if (!found) {
+    return std::unexpected(found.error());
+  }
+  if (auto good = check_xattr_name(remove.name, limits_); !good) {
+    return std::unexpected(good.error());
+  }
+  Inode& inode = **found;
+  if (!inode.extra) {
+    return fail(ErrorCode::kNoAttribute);
+  }
+  const MemoryCount count(memory_bytes_, inode);
+  if (auto done = inode.extra->xattrs.remove(remove.name); !done) {
+    return std::unexpected(done.error());
+  }
+  inode.set_time(TimeKind::kChange, remove.at);
+  return Outcome{.attributes = attributes_of(inode), .destroyed = std::nullopt};
+}
+
+// --- Steps ---------------------------------------------------------------------------------------
+
+Inode& Namespace::add_inode(std::uint32_t mode, std::uint32_t uid, std::uint32_t gid,
+                            const Timestamp& at) {
+  const Ino ino = next_ino_++;
+  Inode& inode = *inodes_.emplace(ino, std::make_unique<Inode>()).first->second;
+  inode.ino = ino;
+  inode.mode = mode;
+  inode.uid = uid;
+  inode.gid = gid;
+  inode.nlink = 1;
+  inode.set_time(TimeKind::kAccess, at);
+  inode.set_modified(at);
+  if (inode.is_directory()) {
+    inode.nlink = 2;
+    inode.size_bytes = kDirectorySizeBytes;
+    inode.make_extra().directory = std::make_unique<Directory>(nullptr);
+  }
+  memory_bytes_ += memory_bytes(inode);
+  return inode;
+}
+
+void Namespace::add_entry(Inode& directory, std::string_view name, Inode& inode) {
+  const MemoryCount count(memory_bytes_, directory);
+  directory.directory().add(name, inode);
+}
+
+void Namespace::remove_entry(Inode& directory, DirectoryEntry& entry) {
+  const MemoryCount count(memory_bytes_, directory);
+  directory.directory().remove(entry);
+}
+
+Outcome Namespace::finish_removal(Inode& inode, const Timestamp& at) {
+  if (inode.is_directory()) {
+    inode.nlink = 0;
+    inode.directory().set_parent(nullptr);
+  } else {
+    --inode.nlink;
+  }
+  inode.set_time(TimeKind::kChange, at);
+  const Attributes last = attributes_of(inode);
+  return {.attributes = last, .destroyed = destroy_if_unused(inode)};
+}
+
+std::optional<Ino> Namespace::destroy_if_unused(Inode& inode) {
+  if (inode.nlink != 0 || inode.lookup_count != 0 || inode.open_count != 0) {
+    return std::nullopt;
+  }
+  const Ino ino = inode.ino;
+  memory_bytes_ -= memory_bytes(inode);
+  inodes_.erase(ino);
+  shrink_if_sparse(inodes_);
+  return ino;
+}
+
+}  // namespace rram

@@ -1,0 +1,145 @@
+// Every change of the namespace as a value. The state of a namespace is a function of the records
+// that were applied to it, in order: a journal that keeps the accepted ones can replay them later
+// into the same tree, with the same inode numbers, times and directory cookies.
+//
+// A record names the instant it happens at; a valid one has less than 10^9 nanoseconds. Handles and
+// kernel lookups are not changes of the tree and are not recorded: a record about an inode that
+// only they kept alive (no name is left) fails on replay with kStale and changes nothing.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "fusefs/namespace/attributes.h"
+
+namespace rram {
+
+// A new inode of any type with its first name. The type is in `mode`. In a directory with S_ISGID
+// the new inode takes the directory's group, and a new directory its S_ISGID.
+struct Create {
+  Ino parent = 0;
+  std::string name;
+  std::uint32_t mode = 0;
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::uint32_t rdev = 0;      // character and block devices; ignored for the others
+  std::string symlink_target;  // symbolic links: 1 .. max_symlink_bytes, no NUL; else empty
+  Timestamp at;
+  bool operator==(const Create&) const = default;
+};
+
+// One more name for a file.
+struct Link {
+  Ino ino = 0;
+  Ino new_parent = 0;
+  std::string new_name;
+  Timestamp at;
+  bool operator==(const Link&) const = default;
+};
+
+// Takes a name from anything but a directory.
+struct Unlink {
+  Ino parent = 0;
+  std::string name;
+  Timestamp at;
+  bool operator==(const Unlink&) const = default;
+};
+
+// Takes the name from an empty directory.
+struct RemoveDirectory {
+  Ino parent = 0;
+  std::string name;
+  Timestamp at;
+  bool operator==(const RemoveDirectory&) const = default;
+};
+
+enum class RenameMode : std::uint8_t {
+  kReplace,    // rename(2)
+  kNoReplace,  // RENAME_NOREPLACE
+  kExchange,   // RENAME_EXCHANGE: both names exist before and after
+};
+
+struct Rename {
+  Ino old_parent = 0;
+  std::string old_name;
+  Ino new_parent = 0;
+  std::string new_name;
+  RenameMode mode = RenameMode::kReplace;
+  Timestamp at;
+  bool operator==(const Rename&) const = default;
+};
+
+// chmod, chown, truncate, utimens: what has a value is set. ctime becomes `at` unless it has a
+// value of its own; a size sets mtime to `at` too, unless mtime has a value.
+struct SetAttributes {
+  Ino ino = 0;
+  std::optional<std::uint32_t> mode;  // only the permission bits are used
+  std::optional<std::uint32_t> uid;
+  std::optional<std::uint32_t> gid;
+  std::optional<std::uint64_t> size_bytes;
+  std::optional<Timestamp> atime;
+  std::optional<Timestamp> mtime;
+  std::optional<Timestamp> ctime;
+  // Drops S_ISUID, and S_ISGID where the group may execute: what a write or a chown by an
+  // unprivileged user does. Regular files only; done after `mode`; ignored for other types.
+  bool clear_set_id = false;
+  Timestamp at;
+  bool operator==(const SetAttributes&) const = default;
+};
+
+// A write: the file is at least `size_bytes` long afterwards; mtime and ctime become `at`.
+struct Extend {
+  Ino ino = 0;
+  std::uint64_t size_bytes = 0;
+  Timestamp at;
+  bool operator==(const Extend&) const = default;
+};
+
+// Sets the chosen times to `at`: a read (atime), a punched hole (mtime and ctime).
+struct Touch {
+  Ino ino = 0;
+  bool atime = false;
+  bool mtime = false;
+  bool ctime = false;
+  Timestamp at;
+  bool operator==(const Touch&) const = default;
+};
+
+enum class XattrMode : std::uint8_t {
+  kCreateOrReplace,
+  kCreate,   // XATTR_CREATE: fails with kExists
+  kReplace,  // XATTR_REPLACE: fails with kNoAttribute
+};
+
+struct SetXattr {
+  Ino ino = 0;
+  std::string name;
+  std::string value;
+  XattrMode mode = XattrMode::kCreateOrReplace;
+  Timestamp at;
+  bool operator==(const SetXattr&) const = default;
+};
+
+struct RemoveXattr {
+  Ino ino = 0;
+  std::string name;
+  Timestamp at;
+  bool operator==(const RemoveXattr&) const = default;
+};
+
+using Record = std::variant<Create, Link, Unlink, RemoveDirectory, Rename, SetAttributes, Extend,
+                            Touch, SetXattr, RemoveXattr>;
+
+// What a record did.
+struct Outcome {
+  // The inode that was created, linked, unlinked, moved or changed, as it is after the change (its
+  // last state, if the change destroyed it).
+  Attributes attributes;
+  // The inode that is gone for good: no name, no open handle, no kernel lookup. Its blocks can be
+  // freed. No record destroys more than one.
+  std::optional<Ino> destroyed;
+};
+
+}  // namespace rram

@@ -1,0 +1,136 @@
+#include "fusefs/provider_list.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <optional>
+
+namespace rram {
+
+namespace {
+
+std::unexpected<Error> bad_range(std::string_view text) {
+  return fail(ErrorCode::kInvalidArgument,
+              fmt::format("'{}' is not a range of hosts: write node[01-13] or node[1,4-6]", text));
+}
+
+std::vector<std::string_view> split(std::string_view text, char separator) {
+  std::vector<std::string_view> parts;
+  for (;;) {
+    const std::size_t at = text.find(separator);
+    parts.push_back(text.substr(0, at));
+    if (at == std::string_view::npos) return parts;
+    text.remove_prefix(at + 1);
+  }
+}
+
+std::string_view trim(std::string_view text) {
+  constexpr std::string_view kBlank = " \t\r";
+  const std::size_t first = text.find_first_not_of(kBlank);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(kBlank) - first + 1);
+}
+
+std::optional<unsigned> parse_number(std::string_view digits) {
+  unsigned value = 0;
+  const char* end = digits.data() + digits.size();
+  const auto [rest, error] = std::from_chars(digits.data(), end, value);
+  if (error != std::errc{} || rest != end) return std::nullopt;
+  return value;
+}
+
+// One item of a range, "4" or "01-13"; a leading zero keeps the width.
+Status expand_item(std::string_view item, std::string_view whole, std::vector<std::string>& out) {
+  const std::size_t dash = item.find('-');
+  const std::string_view first_text = item.substr(0, dash);
+  const std::string_view last_text =
+      dash == std::string_view::npos ? first_text : item.substr(dash + 1);
+  const std::optional<unsigned> first = parse_number(first_text);
+  const std::optional<unsigned> last = parse_number(last_text);
+  if (!first || !last || *last < *first || *last - *first >= kMaxListedProviders) {
+    return bad_range(whole);
+  }
+  const std::size_t width = first_text.starts_with('0') ? first_text.size() : 0;
+  for (unsigned number = *first; number <= *last; ++number) {
+    out.push_back(fmt::format("{:0{}}", number, width));
+  }
+  return {};
+}
+
+Status add_one(std::string_view text, std::vector<Endpoint>& providers) {
+  const Result<std::vector<std::string>> names = expand_range(text);
+  if (!names) return std::unexpected(names.error());
+  for (const std::string& name : *names) {
+    Result<Endpoint> endpoint = parse_endpoint(name);
+    if (!endpoint) return std::unexpected(endpoint.error());
+    const bool is_pool = endpoint->scheme == Endpoint::Scheme::kLocal;
+    if (!is_pool && std::ranges::find(providers, *endpoint) != providers.end()) {
+      return fail(ErrorCode::kInvalidArgument, fmt::format("provider {} is named twice", name));
+    }
+    if (providers.size() == kMaxListedProviders) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("more than {} providers", kMaxListedProviders));
+    }
+    providers.push_back(std::move(*endpoint));
+  }
+  return {};
+}
+
+Status add_file(const std::string& path, std::vector<Endpoint>& providers) {
+  std::ifstream file(path);
+  if (!file) {
+    return fail(ErrorCode::kInvalidArgument, fmt::format("cannot read the provider list {}", path));
+  }
+  std::string line;
+  while (std::getline(file, line)) {
+    const std::string_view text = trim(std::string_view(line).substr(0, line.find('#')));
+    if (text.empty()) continue;
+    if (text.starts_with('@')) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("{}: a provider list cannot name another one ({})", path, text));
+    }
+    if (Status status = add_providers(text, providers); !status) return status;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> expand_range(std::string_view text) {
+  const std::size_t open = text.find('[');
+  const std::size_t close = text.find(']', open == std::string_view::npos ? 0 : open);
+  if (open == std::string_view::npos) return std::vector<std::string>{std::string(text)};
+  if (close == std::string_view::npos) return bad_range(text);
+  const std::string_view inside = text.substr(open + 1, close - open - 1);
+  // An IPv6 address has colons; a range has not.
+  if (inside.contains(':')) return std::vector<std::string>{std::string(text)};
+  std::vector<std::string> numbers;
+  for (const std::string_view item : split(inside, ',')) {
+    if (Status status = expand_item(item, text, numbers); !status) {
+      return std::unexpected(status.error());
+    }
+  }
+  const Result<std::vector<std::string>> tails = expand_range(text.substr(close + 1));
+  if (!tails) return std::unexpected(tails.error());
+  std::vector<std::string> names;
+  for (const std::string& number : numbers) {
+    for (const std::string& tail : *tails) {
+      names.push_back(fmt::format("{}{}{}", text.substr(0, open), number, tail));
+    }
+  }
+  return names;
+}
+
+Status add_providers(std::string_view text, std::vector<Endpoint>& providers) {
+  for (const std::string_view part : split(text, '+')) {
+    const std::string_view name = trim(part);
+    const Status status = name.starts_with('@') ? add_file(std::string(name.substr(1)), providers)
+                                                : add_one(name, providers);
+    if (!status) return status;
+  }
+  return {};
+}
+
+}  // namespace rram

@@ -1,0 +1,229 @@
+#include "fusefs/requester.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "base/size_text.h"
+#include "fusefs/front/convert.h"
+#include "rdma/session/preshared_key.h"
+
+namespace rram {
+
+namespace {
+
+std::string host_name() {
+  char name[256] = {};
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
+// The size asked for is spread evenly; a provider rounds its part up to whole segments.
+std::uint64_t share_of(std::uint64_t size_bytes, std::size_t providers) {
+  return (size_bytes + providers - 1) / providers;
+}
+
+using ConnectResult = Result<ConnectedLease>;
+
+Task<> connect_one(EventLoop& loop, Endpoint endpoint, LeaseOptions options,
+                   std::optional<ConnectResult>& result) {
+  ConnectResult connected = co_await connect_lease(loop, std::move(endpoint), std::move(options));
+  result.emplace(std::move(connected));
+}
+
+// All at the same time: the mount waits for the slowest, not for the sum.
+Task<std::vector<std::optional<ConnectResult>>> connect_all(EventLoop& loop,
+                                                            std::vector<Endpoint> endpoints,
+                                                            LeaseOptions options) {
+  std::vector<std::optional<ConnectResult>> results(endpoints.size());
+  Gate connecting;
+  for (std::size_t i = 0; i < endpoints.size(); ++i) {
+    spawn(connecting, connect_one(loop, endpoints[i], options, results[i]));
+  }
+  co_await connecting.close();
+  co_return results;
+}
+
+Task<> open_one(ProviderLink& link, Status& result) { result = co_await link.open(); }
+
+Task<Status> open_all(Worker& worker) {
+  std::vector<Status> results(worker.links().size());
+  Gate opening;
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    spawn(opening, open_one(*worker.links()[i], results[i]));
+  }
+  co_await opening.close();
+  for (Status& result : results) {
+    if (!result) co_return std::move(result);
+  }
+  co_return Status{};
+}
+
+Task<bool> close_all(Worker& worker) {
+  co_await worker.running().close();
+  for (const std::unique_ptr<ProviderLink>& link : worker.links()) co_await link->close();
+  worker.links().clear();
+  co_return true;
+}
+
+Task<bool> release_all(std::vector<std::unique_ptr<MountedProvider>>& providers) {
+  Gate releasing;
+  for (const std::unique_ptr<MountedProvider>& provider : providers) {
+    spawn(releasing, provider->release());
+  }
+  co_await releasing.close();
+  co_return true;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Requester>> Requester::start(const RequesterOptions& options,
+                                                    std::function<void(Status)> on_ended) {
+  std::unique_ptr<Requester> requester(new Requester(options));
+  Status status = requester->start_workers();
+  if (status) status = requester->make_volume();
+  if (status) status = requester->connect_providers();
+  if (status) status = requester->open_links();
+  if (status) status = requester->mount(std::move(on_ended));
+  if (!status) return std::unexpected(status.error());
+  return requester;
+}
+
+Status Requester::start_workers() {
+  const Status available = io_uring_is_available();
+  if (options_.front_end == FrontEndKind::kIoUring && !available) return available;
+  const bool wants_io_uring = options_.front_end != FrontEndKind::kDevFuse && available;
+  if (!available) spdlog::debug("using /dev/fuse: {}", available.error().message);
+  const unsigned cpus = std::max(1U, std::thread::hardware_concurrency());
+  const unsigned worker_count = options_.workers != 0 ? options_.workers : cpus;
+  front_end_plan_ = FrontEndPlan::make(worker_count, possible_cpu_count(), wants_io_uring);
+  const Result<Geometry> geometry = Geometry::make(options_.stripe_unit_bytes);
+  if (!geometry) return std::unexpected(geometry.error());
+  for (unsigned index = 0; index < worker_count; ++index) {
+    // A queue's requests come from its own CPU: its worker is best found there.
+    Result<std::unique_ptr<Worker>> worker =
+        Worker::start({.index = index,
+                       .pins_to_cpu = wants_io_uring && worker_count == cpus,
+                       .front_arena_bytes = front_end_plan_.arena_bytes(index),
+                       .stripe_unit_bytes = geometry->stripe_unit_bytes(),
+                       .granule_bytes = geometry->granule_bytes(),
+                       .operation_timeout_ms = options_.timeout_ms});
+    if (!worker) return std::unexpected(worker.error());
+    workers_.push_back(std::move(*worker));
+  }
+  return {};
+}
+
+Status Requester::make_volume() {
+  const Result<Geometry> geometry = Geometry::make(options_.stripe_unit_bytes);
+  if (!geometry) return std::unexpected(geometry.error());
+  const RootAttributes root{
+      .mode = 0755, .uid = ::geteuid(), .gid = ::getegid(), .at = wall_clock_now()};
+  volume_ = std::make_unique<Volume>(*geometry, NamespaceLimits{}, root);
+  return {};
+}
+
+Status Requester::connect_providers() {
+  LeaseOptions lease_options{
+      .requester_name = fmt::format("{}:{}", host_name(), options_.mountpoint),
+      .key = std::nullopt,
+      .wanted_bytes = share_of(options_.size_bytes, options_.providers.size()),
+      .timeout_ms = options_.timeout_ms};
+  if (options_.key_file) {
+    Result<PresharedKey> key = load_key_file(*options_.key_file);
+    if (!key) return std::unexpected(key.error());
+    lease_options.key = *key;
+  }
+  EventLoop& loop = control_worker().loop();
+  std::vector<std::optional<ConnectResult>> results =
+      control_worker().run_blocking<std::vector<std::optional<ConnectResult>>>(
+          [&] { return connect_all(loop, options_.providers, lease_options); });
+  Status status;
+  for (std::optional<ConnectResult>& result : results) {
+    if (!*result) {
+      if (status) status = std::unexpected((*result).error());
+      continue;
+    }
+    ConnectedLease& connected = **result;
+    std::ranges::move(connected.notes, std::back_inserter(notes_));
+    const auto index = static_cast<unsigned>(providers_.size());
+    const std::vector<RemoteRegion>& regions = connected.lease->regions();
+    if (status) {
+      status = volume_->add_lease(index, regions.front().length_bytes, regions.size());
+    }
+    providers_.push_back(std::make_unique<MountedProvider>(
+        loop, *volume_, index, std::move(connected.lease), options_.timeout_ms));
+  }
+  return status;
+}
+
+Status Requester::open_links() {
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    for (const std::unique_ptr<MountedProvider>& provider : providers_) {
+      worker->links().push_back(
+          std::make_unique<ProviderLink>(worker->loop(), *provider, worker->arena()));
+    }
+    Status status = worker->run_blocking<Status>([&] { return open_all(*worker); });
+    if (!status) return status;
+  }
+  return {};
+}
+
+Status Requester::mount(std::function<void(Status)> on_ended) {
+  front_end_ = std::make_unique<FrontEnd>(front_end_plan_, workers_);
+  operations_ =
+      std::make_unique<Operations>(*volume_, *front_end_, Operations::Options{options_.direct_io});
+  SessionOptions session_options{.program = options_.program,
+                                 .mount_options = options_.mount_options,
+                                 .debug = options_.debug,
+                                 .wants_io_uring = front_end_plan_.wants_io_uring,
+                                 .direct_io = options_.direct_io};
+  session_options.mount_options.push_back("fsname=" + options_.fs_name);
+  session_options.mount_options.emplace_back("subtype=rramfs");
+  session_options.mount_options.emplace_back("default_permissions");
+  if (options_.allow_other) session_options.mount_options.emplace_back("allow_other");
+  Result<std::unique_ptr<FuseSession>> session = FuseSession::create(session_options, *operations_);
+  if (!session) return std::unexpected(session.error());
+  session_ = std::move(*session);
+  if (Status status = session_->mount(options_.mountpoint); !status) return status;
+  if (Status status = front_end_->prepare(*session_); !status) return status;
+  if (Status status = session_->handshake(); !status) return status;
+  is_serving_ = true;
+  return front_end_->start(std::move(on_ended));
+}
+
+std::string Requester::summary() {
+  std::set<std::string_view> transports;
+  for (const std::unique_ptr<MountedProvider>& provider : providers_) {
+    transports.insert(provider->lease().transport_name());
+  }
+  return fmt::format("{}, {} provider{}, {}, {}", options_.mountpoint, providers_.size(),
+                     providers_.size() == 1 ? "" : "s", size_text(volume_->figures().total_bytes),
+                     fmt::join(transports, "+"));
+}
+
+void Requester::close_links() {
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    worker->run_blocking<bool>([&] { return close_all(*worker); });
+  }
+}
+
+void Requester::release_leases() {
+  if (workers_.empty()) return;
+  control_worker().run_blocking<bool>([&] { return release_all(providers_); });
+}
+
+Requester::~Requester() {
+  if (session_) session_->unmount();
+  close_links();
+  if (is_serving_) front_end_->destroy_queues();
+  release_leases();
+}
+
+}  // namespace rram

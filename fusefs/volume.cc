@@ -1,0 +1,326 @@
+#include "fusefs/volume.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace rram {
+
+Volume::Volume(const Geometry& geometry, const NamespaceLimits& limits, const RootAttributes& root)
+    : geometry_(geometry),
+      namespace_(limits, root, /*generation=*/1),
+      space_(geometry),
+      quarantine_(geometry) {}
+
+Volume::~Volume() = default;
+
+Status Volume::add_lease(unsigned provider, std::uint64_t region_bytes,
+                         std::uint64_t region_count) {
+  const std::lock_guard lock(mutex_);
+  return space_.add_lease(provider, region_bytes, region_count);
+}
+
+void Volume::set_usable(unsigned provider, bool is_usable) {
+  const std::lock_guard lock(mutex_);
+  space_.set_usable(provider, is_usable);
+}
+
+// --- Names ---------------------------------------------------------------------------------------
+
+FileStat Volume::stat_of(const Attributes& attributes) const {
+  const FileBlocks* blocks = find_blocks(attributes.ino);
+  return {attributes, blocks == nullptr ? 0 : blocks->allocated_bytes(geometry_)};
+}
+
+Result<FileStat> Volume::apply(const Record& record) {
+  Result<Outcome> outcome = namespace_.apply(record);
+  if (!outcome) return std::unexpected(std::move(outcome.error()));
+  const FileStat stat = stat_of(outcome->attributes);
+  if (outcome->destroyed) destroy(*outcome->destroyed);
+  return stat;
+}
+
+Result<FileStat> Volume::apply_and_count_lookup(const Record& record) {
+  Result<FileStat> stat = apply(record);
+  if (!stat) return stat;
+  if (Status counted = namespace_.add_lookup(stat->attributes.ino); !counted) {
+    return std::unexpected(counted.error());
+  }
+  return stat;
+}
+
+Result<FileStat> Volume::lookup(Ino parent, std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  Result<Attributes> found = namespace_.lookup(parent, name);
+  if (!found) return std::unexpected(std::move(found.error()));
+  if (Status counted = namespace_.add_lookup(found->ino); !counted) {
+    return std::unexpected(counted.error());
+  }
+  return stat_of(*found);
+}
+
+Result<FileStat> Volume::create(const Create& create) {
+  const std::lock_guard lock(mutex_);
+  return apply_and_count_lookup(create);
+}
+
+Result<FileStat> Volume::link(const Link& link) {
+  const std::lock_guard lock(mutex_);
+  return apply_and_count_lookup(link);
+}
+
+Result<FileStat> Volume::change(const Record& record) {
+  const std::lock_guard lock(mutex_);
+  return apply(record);
+}
+
+Result<FileStat> Volume::stat(Ino ino) {
+  const std::lock_guard lock(mutex_);
+  Result<Attributes> attributes = namespace_.attributes(ino);
+  if (!attributes) return std::unexpected(std::move(attributes.error()));
+  return stat_of(*attributes);
+}
+
+void Volume::forget(Ino ino, std::uint64_t count) {
+  const std::lock_guard lock(mutex_);
+  if (const std::optional<Ino> destroyed = namespace_.forget(ino, count)) destroy(*destroyed);
+}
+
+Result<std::string> Volume::read_symlink(Ino ino) {
+  const std::lock_guard lock(mutex_);
+  Result<std::string_view> target = namespace_.read_symlink(ino);
+  if (!target) return std::unexpected(std::move(target.error()));
+  return std::string(*target);
+}
+
+Status Volume::read_directory(Ino ino, std::uint64_t after_cookie, bool counts_lookups,
+                              const EntryVisitor& visit) {
+  const std::lock_guard lock(mutex_);
+  return namespace_.read_directory(ino, after_cookie, [&](const DirectoryItem& item) {
+    if (!visit(item, stat_of(item.attributes))) return false;
+    const bool is_dot = item.name == "." || item.name == "..";
+    if (counts_lookups && !is_dot) {
+      [[maybe_unused]] const Status counted = namespace_.add_lookup(item.attributes.ino);
+    }
+    return true;
+  });
+}
+
+Result<std::string> Volume::xattr(Ino ino, std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  Result<std::string_view> value = namespace_.xattr(ino, name);
+  if (!value) return std::unexpected(std::move(value.error()));
+  return std::string(*value);
+}
+
+Result<std::string> Volume::xattr_names(Ino ino) {
+  const std::lock_guard lock(mutex_);
+  std::string names;
+  const Status listed = namespace_.list_xattrs(ino, [&](std::string_view name) {
+    names += name;
+    names += '\0';
+  });
+  if (!listed) return std::unexpected(listed.error());
+  return names;
+}
+
+VolumeFigures Volume::figures() {
+  const std::lock_guard lock(mutex_);
+  free_safe_blocks();
+  return {space_.total_bytes(), space_.free_bytes() + quarantine_.held_bytes(),
+          geometry_.granule_bytes(), namespace_.usage()};
+}
+
+bool Volume::has_quarantined_blocks() {
+  const std::lock_guard lock(mutex_);
+  free_safe_blocks();
+  return quarantine_.held_bytes() > 0;
+}
+
+// --- Blocks --------------------------------------------------------------------------------------
+
+FileBlocks& Volume::blocks_of(Ino ino) {
+  const auto [entry, is_new] = blocks_.try_emplace(ino, next_file_start_);
+  if (is_new) ++next_file_start_;
+  return entry->second;
+}
+
+const FileBlocks* Volume::find_blocks(Ino ino) const {
+  const auto found = blocks_.find(ino);
+  return found == blocks_.end() ? nullptr : &found->second;
+}
+
+void Volume::destroy(Ino ino) {
+  const auto found = blocks_.find(ino);
+  if (found == blocks_.end()) return;
+  BlockList freed;
+  found->second.clear(geometry_, freed);
+  blocks_.erase(found);
+  retire(freed);
+}
+
+void Volume::retire(const BlockList& freed) {
+  for (const Block& block : freed) quarantine_.retire(block);
+  free_safe_blocks();
+}
+
+void Volume::free_safe_blocks() {
+  if (!quarantine_.has_safe_blocks()) return;
+  safe_blocks_.clear();
+  quarantine_.collect(safe_blocks_);
+  for (const Block& block : safe_blocks_) space_.free(block);
+}
+
+Result<Attributes> Volume::regular_file(Ino ino) const {
+  Result<Attributes> attributes = namespace_.attributes(ino);
+  if (attributes && !is_regular(attributes->mode)) {
+    return fail(is_directory(attributes->mode) ? ErrorCode::kIsDirectory
+                                               : ErrorCode::kInvalidArgument);
+  }
+  return attributes;
+}
+
+IoTicket Volume::begin_io() {
+  const std::lock_guard lock(mutex_);
+  return quarantine_.begin_io();
+}
+
+// --- Reading -------------------------------------------------------------------------------------
+
+Result<Volume::ReadStart> Volume::begin_read(Ino ino, std::uint64_t offset, std::uint64_t length,
+                                             ReadPlan& plan) {
+  const std::lock_guard lock(mutex_);
+  const Result<Attributes> file = regular_file(ino);
+  if (!file) return std::unexpected(file.error());
+  if (offset >= file->size_bytes) return ReadStart{};
+  const std::uint64_t readable_bytes = std::min(length, file->size_bytes - offset);
+  ReadStart start{readable_bytes, quarantine_.begin_io()};
+  static const FileBlocks kNoBlocks;
+  const FileBlocks* blocks = find_blocks(ino);
+  (blocks == nullptr ? kNoBlocks : *blocks).plan_read(offset, readable_bytes, space_, plan);
+  return start;
+}
+
+void Volume::end_read(IoTicket ticket) {
+  const std::lock_guard lock(mutex_);
+  quarantine_.end_io(ticket);
+  free_safe_blocks();
+}
+
+// --- Writing -------------------------------------------------------------------------------------
+
+Result<Volume::WriteStart> Volume::begin_write(Ino ino, std::uint64_t offset, std::uint64_t length,
+                                               GateMode mode, WritePlan& plan) {
+  const std::lock_guard lock(mutex_);
+  const Result<Attributes> file = regular_file(ino);
+  if (!file) return std::unexpected(file.error());
+  const std::uint64_t max_file_bytes = NamespaceLimits{}.max_file_bytes;
+  if (offset > max_file_bytes || length > max_file_bytes - offset) {
+    return fail(ErrorCode::kFileTooBig);
+  }
+  FileBlocks& blocks = blocks_of(ino);
+  if (mode == GateMode::kShared && (blocks.write_needs_move(offset, length, space_) ||
+                                    blocks.write_needs_fill(offset, length, space_))) {
+    return WriteStart{};
+  }
+  IoTicket ticket = quarantine_.begin_io();
+  if (Status planned = blocks.plan_write(offset, length, space_, plan); !planned) {
+    quarantine_.end_io(ticket);
+    return std::unexpected(planned.error());
+  }
+  return WriteStart{ticket};
+}
+
+void Volume::commit_moves(Ino ino, WritePlan& plan) {
+  const std::lock_guard lock(mutex_);
+  BlockList freed;
+  blocks_of(ino).commit_moves(plan, freed);
+  retire(freed);
+}
+
+Status Volume::commit_write(Ino ino, const WritePlan& plan, std::uint64_t end_offset,
+                            Timestamp now) {
+  const std::lock_guard lock(mutex_);
+  if (plan.has_unwritten) blocks_of(ino).commit_write(plan, space_);
+  Result<Outcome> extended = namespace_.apply(Extend{ino, end_offset, now});
+  if (!extended) return std::unexpected(std::move(extended.error()));
+  return {};
+}
+
+void Volume::end_write(WritePlan& plan, IoTicket ticket) {
+  const std::lock_guard lock(mutex_);
+  FileBlocks::abandon(plan, space_);
+  quarantine_.end_io(ticket);
+  free_safe_blocks();
+}
+
+std::uint64_t Volume::placeable_bytes(Ino ino, std::uint64_t offset, std::uint64_t length) {
+  const std::lock_guard lock(mutex_);
+  const FileBlocks* blocks = find_blocks(ino);
+  return blocks == nullptr ? 0 : blocks->placeable_bytes(offset, length, space_);
+}
+
+// --- Cutting -------------------------------------------------------------------------------------
+
+Result<std::optional<Piece>> Volume::truncate_tail(Ino ino, std::uint64_t new_size) {
+  const std::lock_guard lock(mutex_);
+  const Result<Attributes> file = regular_file(ino);
+  if (!file) return std::unexpected(file.error());
+  const FileBlocks* blocks = find_blocks(ino);
+  // Behind the end of a file all is zeros already: only a cut leaves bytes to be cleared.
+  if (blocks == nullptr || new_size >= file->size_bytes) return std::nullopt;
+  return blocks->truncate_tail(new_size, space_);
+}
+
+Result<FileStat> Volume::truncate(const SetAttributes& change) {
+  const std::lock_guard lock(mutex_);
+  Result<Outcome> outcome = namespace_.apply(change);
+  if (!outcome) return std::unexpected(std::move(outcome.error()));
+  if (const auto found = blocks_.find(change.ino); found != blocks_.end()) {
+    BlockList freed;
+    found->second.truncate(*change.size_bytes, geometry_, freed);
+    retire(freed);
+  }
+  return stat_of(outcome->attributes);
+}
+
+Status Volume::punch_edges(Ino ino, std::uint64_t offset, std::uint64_t length, Pieces& zeros) {
+  const std::lock_guard lock(mutex_);
+  const Result<Attributes> file = regular_file(ino);
+  if (!file) return std::unexpected(file.error());
+  if (const FileBlocks* blocks = find_blocks(ino)) {
+    blocks->punch_edges(offset, length, space_, zeros);
+  }
+  return {};
+}
+
+Status Volume::punch(Ino ino, std::uint64_t offset, std::uint64_t length, Timestamp now) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = blocks_.find(ino); found != blocks_.end()) {
+    BlockList freed;
+    found->second.punch(offset, length, geometry_, freed);
+    retire(freed);
+  }
+  const Touch touch{.ino = ino, .atime = false, .mtime = true, .ctime = true, .at = now};
+  const Result<Outcome> touched = namespace_.apply(touch);
+  if (!touched) return std::unexpected(touched.error());
+  return {};
+}
+
+// --- Gates ---------------------------------------------------------------------------------------
+
+bool Volume::try_enter(Ino ino, GateMode mode) {
+  const std::lock_guard lock(mutex_);
+  return gates_.try_enter(ino, mode);
+}
+
+bool Volume::enter_or_queue(Ino ino, GateMode mode, GateWaiter& waiter) {
+  const std::lock_guard lock(mutex_);
+  return gates_.enter_or_queue(ino, mode, waiter);
+}
+
+void Volume::leave(Ino ino, GateMode mode, std::vector<GateWaiter*>& admitted) {
+  const std::lock_guard lock(mutex_);
+  gates_.leave(ino, mode, admitted);
+}
+
+}  // namespace rram

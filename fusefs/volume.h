@@ -1,0 +1,163 @@
+// The volume: namespace, block maps, space and quarantine of one mount, under one lock.
+//
+// Everything here is computing: no I/O, no clock, no FUSE. A change of data takes two calls with
+// the I/O between them: begin_*() plans under the lock, the caller moves the bytes without it,
+// end_*() commits. What a plan names stays valid until then, because its ticket keeps freed blocks
+// in the quarantine.
+//
+// Threads: every function may be called from any worker. One mutex guards all; it is a leaf lock,
+// held for computing alone: never over I/O, a suspension, a reply or a callback into a transport.
+#pragma once
+
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "fusefs/file_gates.h"
+#include "fusefs/layout/file_blocks.h"
+#include "fusefs/layout/geometry.h"
+#include "fusefs/layout/plan.h"
+#include "fusefs/layout/quarantine.h"
+#include "fusefs/layout/space.h"
+#include "fusefs/namespace/namespace.h"
+
+namespace rram {
+
+struct FileStat {
+  Attributes attributes;
+  std::uint64_t allocated_bytes = 0;
+};
+
+struct VolumeFigures {
+  std::uint64_t total_bytes = 0;    // all leases
+  std::uint64_t free_bytes = 0;     // what can still be written
+  std::uint64_t granule_bytes = 0;  // the smallest block
+  NamespaceUsage inodes;
+};
+
+// The right of a begun read or write to its blocks; from begin_*() to end_*().
+using IoTicket = Quarantine::Ticket;
+
+class Volume {
+ public:
+  Volume(const Geometry& geometry, const NamespaceLimits& limits, const RootAttributes& root);
+  ~Volume();
+  Volume(const Volume&) = delete;
+  Volume& operator=(const Volume&) = delete;
+
+  [[nodiscard]] const Geometry& geometry() const { return geometry_; }
+
+  // --- Providers ---------------------------------------------------------------------------------
+
+  // As Space::add_lease().
+  Status add_lease(unsigned provider, std::uint64_t region_bytes, std::uint64_t region_count);
+  // A provider that cannot be reached gets no new blocks.
+  void set_usable(unsigned provider, bool is_usable);
+
+  // --- Names -------------------------------------------------------------------------------------
+
+  // Each of these three counts one lookup of the kernel's for the inode that it answers.
+  Result<FileStat> lookup(Ino parent, std::string_view name);
+  Result<FileStat> create(const Create& create);
+  Result<FileStat> link(const Link& link);
+
+  // Any change that needs no more than the namespace: Unlink, RemoveDirectory, Rename,
+  // SetAttributes without a size, Touch, SetXattr, RemoveXattr. Frees the blocks of what it
+  // destroys.
+  Result<FileStat> change(const Record& record);
+
+  Result<FileStat> stat(Ino ino);
+  void forget(Ino ino, std::uint64_t count);
+  Result<std::string> read_symlink(Ino ino);
+
+  // `visit` is called under the lock and must only compute. True from `visit` with
+  // `counts_lookups`: the kernel has been told of the inode (not of "." and "..").
+  using EntryVisitor = std::function<bool(const DirectoryItem&, const FileStat&)>;
+  Status read_directory(Ino ino, std::uint64_t after_cookie, bool counts_lookups,
+                        const EntryVisitor& visit);
+
+  // The value; or the list of names, each ended by a NUL.
+  Result<std::string> xattr(Ino ino, std::string_view name);
+  Result<std::string> xattr_names(Ino ino);
+
+  VolumeFigures figures();
+  // Whether blocks are on their way back to the space: freed, but not yet safe.
+  bool has_quarantined_blocks();
+
+  // --- Data --------------------------------------------------------------------------------------
+
+  // A read of what exists: the plan covers min(length, size - offset) bytes, which is the answer (0
+  // at the end of the file, with no ticket).
+  struct ReadStart {
+    std::uint64_t length_bytes = 0;
+    std::optional<IoTicket> ticket;
+  };
+  Result<ReadStart> begin_read(Ino ino, std::uint64_t offset, std::uint64_t length, ReadPlan& plan);
+  void end_read(IoTicket ticket);
+
+  // A write. The caller has entered the file's gate with `mode`; where the write needs to be alone
+  // and `mode` is shared, the answer has no ticket: leave, enter exclusively, ask again. kNoSpace:
+  // nothing has changed; placeable_bytes() says how much could be written.
+  struct WriteStart {
+    std::optional<IoTicket> ticket;
+  };
+  Result<WriteStart> begin_write(Ino ino, std::uint64_t offset, std::uint64_t length, GateMode mode,
+                                 WritePlan& plan);
+  // After the plan's copies.
+  void commit_moves(Ino ino, WritePlan& plan);
+  // After the plan's fills and pieces: the bytes are part of the file, which is now at least
+  // `end_offset` long.
+  Status commit_write(Ino ino, const WritePlan& plan, std::uint64_t end_offset, Timestamp now);
+  // In any case, at last.
+  void end_write(WritePlan& plan, IoTicket ticket);
+  std::uint64_t placeable_bytes(Ino ino, std::uint64_t offset, std::uint64_t length);
+
+  // Truncation (exclusive gate): what must be overwritten with zeros first, then the change itself,
+  // with the size in `change`.
+  Result<std::optional<Piece>> truncate_tail(Ino ino, std::uint64_t new_size);
+  Result<FileStat> truncate(const SetAttributes& change);
+
+  // A hole (exclusive gate): the edges to be overwritten with zeros first, then the hole itself.
+  Status punch_edges(Ino ino, std::uint64_t offset, std::uint64_t length, Pieces& zeros);
+  Status punch(Ino ino, std::uint64_t offset, std::uint64_t length, Timestamp now);
+
+  // A ticket for I/O that has no plan of its own (zeros before a truncation).
+  IoTicket begin_io();
+
+  // --- Gates -------------------------------------------------------------------------------------
+
+  bool try_enter(Ino ino, GateMode mode);
+  bool enter_or_queue(Ino ino, GateMode mode, GateWaiter& waiter);
+  // Those who entered by this are appended to `admitted`, to be woken without the lock.
+  void leave(Ino ino, GateMode mode, std::vector<GateWaiter*>& admitted);
+
+ private:
+  // All under mutex_.
+  FileStat stat_of(const Attributes& attributes) const;
+  Result<FileStat> apply_and_count_lookup(const Record& record);
+  Result<FileStat> apply(const Record& record);
+  Result<Attributes> regular_file(Ino ino) const;
+  FileBlocks& blocks_of(Ino ino);
+  const FileBlocks* find_blocks(Ino ino) const;
+  void destroy(Ino ino);
+  void retire(const BlockList& freed);
+  void free_safe_blocks();
+
+  const Geometry geometry_;
+  std::mutex mutex_;  // leaf; guards everything below
+  Namespace namespace_;
+  Space space_;
+  Quarantine quarantine_;
+  FileGates gates_;
+  boost::unordered_flat_map<Ino, FileBlocks> blocks_;  // files that have had blocks
+  std::uint32_t next_file_start_ = 0;
+  std::vector<Block> safe_blocks_;  // scratch of free_safe_blocks()
+};
+
+}  // namespace rram

@@ -1,0 +1,131 @@
+// One accepted connection, from its first byte to its last: drives the ProviderSession, then, on a
+// data connection, lets the TcpResponder serve.
+//
+// Owned by its worker, lives on that worker's thread. It may be destroyed when serve() has resumed;
+// then no I/O of it is in flight, and its lease knows that it is gone.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "base/fd.h"
+#include "base/gate.h"
+#include "base/task.h"
+#include "provider/context.h"
+#include "provider/lease_table.h"
+#include "rdma/session/provider_session.h"
+#include "rdma/tcp/tcp_responder.h"
+#include "rdma/wire/frame_reader.h"
+
+namespace rram {
+
+// Who is at the other end, as far as the kernel knows.
+struct Peer {
+  std::string text;  // "192.168.64.35:40112", "unix (pid 4711)"
+  bool is_unix = false;
+  // Set: not admitted. The connection only exists to say so.
+  std::optional<Error> refusal;
+  WireError refusal_code = WireError::kRefused;
+};
+
+class Connection {
+ public:
+  Connection(EventLoop& loop, const ProviderContext& context, WorkerCounters& counters,
+             ConnectionId id, UniqueFd socket_fd, Peer peer);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  Task<> serve();
+  // From the lease, or from the provider that is being stopped.
+  void obey(const ConnectionOrder& order);
+
+ private:
+  struct Outgoing {
+    FrameBytes bytes;
+    std::vector<int> descriptors;  // of segments of the lease, which outlive this connection
+  };
+
+  // A receive that the loop's thread can call off.
+  class Reception final : public RingCompletion {
+   public:
+    explicit Reception(Connection& connection) : connection_(connection) {}
+    static constexpr bool await_ready() noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> awaiter);
+    [[nodiscard]] int await_resume() const noexcept { return result_; }
+    void on_completion(std::int32_t result, std::uint32_t flags) override;
+    void call_off();
+
+    std::span<std::byte> target;  // set before each await
+
+   private:
+    Connection& connection_;
+    std::coroutine_handle<> awaiter_;
+    int result_ = 0;
+  };
+
+  // Resumes when nothing is being sent.
+  struct AllSent {
+    Connection& connection;
+    [[nodiscard]] bool await_ready() const noexcept { return !connection.is_sending_; }
+    void await_suspend(std::coroutine_handle<> awaiter) const noexcept {
+      connection.sent_waiter_ = awaiter;
+    }
+    static constexpr void await_resume() noexcept {}
+  };
+
+  Task<> converse();
+  Task<> serve_data();
+  Task<> say_goodbye();
+  Task<> send_outgoing();
+
+  void carry_out(ProviderActions actions);
+  void act(SendFrame&& action);
+  void act(SendDescriptors&& action);
+  void act(const WantLease& action);
+  void act(const WantAttach& action);
+  void act(const WantStats& action);
+  void act(const WantRelease& action);
+  void act(const CloseConnection& action);
+  void refuse(const Error& error, WireError otherwise);
+
+  void send(Outgoing outgoing);
+  void watch_deadline();
+  void on_deadline();
+  void begin_linger();
+  void leave_lease();
+  [[nodiscard]] std::string requester_text() const;
+
+  EventLoop& loop_;
+  const ProviderContext& context_;
+  WorkerCounters& counters_;
+  const ConnectionId id_;
+  const UniqueFd socket_fd_;
+  const Peer peer_;
+
+  ProviderSession session_;
+  FrameReader reader_;
+  std::vector<std::uint32_t> segments_;  // of the lease that this connection works on
+  std::optional<LeaseId> lease_id_;      // attached to it until leave_lease()
+  Departure departure_ = Departure::kClosed;
+  bool is_peer_gone_ = false;
+
+  std::deque<Outgoing> outgoing_;
+  bool is_sending_ = false;
+  Gate sends_;                           // the sending coroutine
+  std::coroutine_handle<> sent_waiter_;  // resumed when outgoing_ is empty
+  Reception reception_{*this};
+  std::optional<EventLoop::TimerId> session_timer_;
+  std::optional<EventLoop::TimerId> linger_timer_;
+  TcpResponder* responder_ = nullptr;  // while it serves
+};
+
+}  // namespace rram

@@ -1,0 +1,81 @@
+// The lease table with a lock, chance, a clock and hands: what sessions on all workers ask for a
+// lease, and what ends connections and scrubs memory when a lease is over.
+//
+// Threads: every member from any thread. One mutex, a leaf: under it only the table computes;
+// connections are told, memory is queued for scrubbing and lines are logged after it is dropped.
+#pragma once
+
+#include <spdlog/logger.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+#include "provider/lease_table.h"
+#include "provider/pool.h"
+#include "provider/scrubber.h"
+#include "rdma/session/lease_terms.h"
+
+namespace rram {
+
+// What a connection is told when a lease changes under it.
+struct ConnectionOrder {
+  enum class Kind : std::uint8_t {
+    kEnd,       // end with ERROR `code` and `text`
+    kReleased,  // the lease it asked to release is fenced
+  };
+  Kind kind = Kind::kEnd;
+  WireError code = WireError::kLeaseOver;
+  std::string text;
+};
+
+// A lease as a connection sees it.
+struct HeldLeaseView {
+  LeaseTerms terms;
+  std::vector<std::uint32_t> segments;  // of the pool, in the order of the regions
+};
+
+class LeaseKeeper {
+ public:
+  // Calls `tell` with no lock held, for connections that may have ended meanwhile. `pool` outlives
+  // this object.
+  LeaseKeeper(Pool& pool, LeaseTableOptions options, std::shared_ptr<spdlog::logger> log,
+              std::function<void(ConnectionId, ConnectionOrder)> tell);
+
+  using Answer = std::variant<HeldLeaseView, LeaseMustWait, Error>;
+  // See LeaseTable; wish.id and wish.token are chosen here.
+  Answer grant(LeaseWish wish);
+  Result<HeldLeaseView> attach(Role role, const LeaseId& id, const LeaseToken& token,
+                               ConnectionId connection, std::string_view peer);
+  void detach(const LeaseId& id, ConnectionId connection, Departure departure);
+  // The connection will be told kReleased. False: it does not hold that lease (any more).
+  bool release(const LeaseId& id, ConnectionId control);
+  // To be called several times a second.
+  void tick();
+
+  [[nodiscard]] LeaseTotals totals() const;
+  [[nodiscard]] std::vector<std::string> requesters() const;
+
+ private:
+  [[nodiscard]] LeaseTerms terms_of(const LeaseId& id, const LeaseToken& token,
+                                    std::size_t segment_count) const;
+  void on_scrubbed(std::uint32_t segment);
+  void announce(const std::vector<EndedLease>& ended, std::string_view why);
+  void scrub(const std::vector<FencedLease>& fenced);
+
+  Pool& pool_;
+  const LeaseTableOptions options_;
+  const std::shared_ptr<spdlog::logger> log_;
+  const std::function<void(ConnectionId, ConnectionOrder)> tell_;
+  mutable std::mutex mutex_;  // guards table_
+  LeaseTable table_;
+  Scrubber scrubber_;  // the last member: its threads use the others
+};
+
+}  // namespace rram

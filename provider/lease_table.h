@@ -1,0 +1,162 @@
+// Who holds which segments, from when to when. Pure: time, identities and tokens are passed in, and
+// what has to be done (end a connection, zero a segment) is told to the caller, who does it.
+//
+//   free -> leased -> reclaiming (its connections end, then its memory is zeroed) -> free
+//
+// A lease is `held` while it has a control connection, in `grace` after it lost it, and over after
+// that. Its memory is given out for scrubbing only when every connection of it has been detached:
+// then nothing that this process does can touch the memory any more.
+//
+// Threads: none of its own; whoever owns it serialises the calls.
+#pragma once
+
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+#include "rdma/wire/frames.h"
+
+namespace rram {
+
+// Names one connection of this provider for as long as the provider runs.
+using ConnectionId = std::uint64_t;
+
+struct LeaseTableOptions {
+  std::uint32_t segment_count = 0;
+  std::uint64_t segment_bytes = 0;
+  // After its connections were closed: a requester that is gone, or comes back at once.
+  std::uint64_t grace_ms = 2'000;
+  // After it went silent: the network may heal.
+  std::uint64_t silent_grace_ms = 30'000;
+  std::size_t max_leases = 1'024;
+  std::size_t max_connections_per_lease = 1'024;
+};
+
+struct LeaseWish {
+  LeaseId id;
+  LeaseToken token;
+  ConnectionId control = 0;
+  std::string requester;
+  std::uint64_t wanted_bytes = 0;  // 0: all that is free
+  bool pass_descriptors = false;
+};
+
+// What a connection may touch.
+struct LeaseView {
+  std::vector<std::uint32_t> segments;   // in the order of the lease's regions
+  std::optional<ConnectionId> replaced;  // the control connection that this one took over from
+};
+
+struct LeaseMustWait {
+  std::uint64_t reclaiming_bytes = 0;
+  std::uint32_t retry_ms = 0;
+};
+
+using LeaseAnswer = std::variant<LeaseView, LeaseMustWait, Error>;
+
+enum class Departure : std::uint8_t {
+  kClosed,  // the peer closed it, or it broke a rule
+  kSilent,  // nothing came for too long
+};
+
+// A lease that is over.
+struct EndedLease {
+  LeaseId id;
+  std::string requester;
+  std::uint64_t size_bytes = 0;
+  std::vector<ConnectionId> connections;  // to be ended, then detached
+};
+
+// The memory of a lease that is over and that no connection can touch any more: zero it, then tell
+// scrubbed() for each segment.
+struct FencedLease {
+  LeaseId id;
+  std::vector<std::uint32_t> segments;
+  bool descriptors_passed = false;
+  std::optional<ConnectionId> releasing;  // the control connection that waits for this
+};
+
+struct LeaseTotals {
+  std::uint64_t leased_bytes = 0;
+  std::uint64_t free_bytes = 0;
+  std::uint64_t reclaiming_bytes = 0;
+  std::uint64_t leases = 0;
+  std::uint64_t connections = 0;  // attached to leases that are not over
+};
+
+class LeaseTable {
+ public:
+  explicit LeaseTable(const LeaseTableOptions& options);
+
+  // A lease of `wanted_bytes`, rounded up to segments, held by `control`. LeaseMustWait while
+  // memory is on its way back that would help. Error: kNoSpace or kUnavailable (too many leases),
+  // with the figures. `now_ms` never goes back.
+  LeaseAnswer grant(LeaseWish wish, std::uint64_t now_ms);
+
+  // Errors: kLost (no such lease, or not its token: the same answer), kUnavailable (too many
+  // connections).
+  Result<LeaseView> attach_control(const LeaseId& id, const LeaseToken& token,
+                                   ConnectionId connection);
+  Result<LeaseView> attach_data(const LeaseId& id, const LeaseToken& token,
+                                ConnectionId connection);
+
+  // The connection has ended, with all I/O of it. Unknown ones are ignored: a control connection
+  // may have been replaced before.
+  void detach(const LeaseId& id, ConnectionId connection, Departure departure,
+              std::uint64_t now_ms);
+
+  // Ends the lease at the wish of its control connection, which counts as detached from now on.
+  // nullopt if `control` does not hold it.
+  std::optional<EndedLease> release(const LeaseId& id, ConnectionId control);
+
+  // Ends every lease whose grace time has passed.
+  std::vector<EndedLease> expire(std::uint64_t now_ms);
+
+  // The leases that became safe to scrub since the last call.
+  std::vector<FencedLease> take_fenced();
+  // The segment is all zeros again.
+  void scrubbed(std::uint32_t segment);
+
+  [[nodiscard]] LeaseTotals totals() const;
+  // "host:/mnt/ramstripe" of each lease that is not over.
+  [[nodiscard]] std::vector<std::string> requesters() const;
+
+ private:
+  enum class SegmentState : std::uint8_t { kFree, kLeased, kReclaiming };
+
+  struct Lease {
+    LeaseToken token;
+    std::string requester;
+    std::vector<std::uint32_t> segments;
+    bool descriptors_passed = false;
+    std::optional<ConnectionId> control;
+    std::vector<ConnectionId> others;  // data connections, and replaced control connections
+    std::optional<std::uint64_t> grace_ends_ms;  // set while there is no control connection
+    bool is_over = false;
+    std::optional<ConnectionId> releasing;
+  };
+
+  Lease* find(const LeaseId& id, const LeaseToken& token);
+  EndedLease end(const LeaseId& id, Lease& lease);
+  void fence_if_idle(const LeaseId& id);
+  [[nodiscard]] LeaseMustWait waiting_for_memory(std::uint64_t now_ms) const;
+  [[nodiscard]] Error no_space(std::uint64_t wanted_bytes) const;
+  [[nodiscard]] std::uint64_t bytes_in(SegmentState state) const;
+  std::vector<std::uint32_t> take_segments(std::uint64_t count);
+
+  LeaseTableOptions options_;
+  std::vector<SegmentState> segments_;
+  std::uint64_t free_segments_;
+  struct IdHash {
+    std::size_t operator()(const LeaseId& id) const;
+  };
+  boost::unordered_flat_map<LeaseId, Lease, IdHash> leases_;
+  std::vector<FencedLease> fenced_;
+};
+
+}  // namespace rram

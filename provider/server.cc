@@ -1,0 +1,296 @@
+#include "provider/server.h"
+
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <spdlog/sinks/null_sink.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <thread>
+#include <utility>
+
+#include "base/io.h"
+#include "base/size_text.h"
+#include "provider/host_memory.h"
+
+namespace rram {
+
+namespace {
+
+constexpr unsigned kMaxDefaultWorkers = 4;
+constexpr unsigned kMaxWorkers = 128;
+constexpr std::uint64_t kTickMs = 100;
+constexpr std::uint64_t kAcceptPauseMs = 100;  // after accept found no descriptor or memory
+// Beyond the limit this many are still told that they are refused; the rest are just closed.
+constexpr std::uint32_t kConnectionsTold = 64;
+// A requester that vanished from the network shows within these.
+constexpr int kKeepAliveIdleSeconds = 10;
+constexpr int kKeepAliveIntervalSeconds = 5;
+constexpr int kKeepAliveProbes = 4;
+constexpr int kUnacknowledgedLimitMs = 30'000;
+
+std::uint64_t now_ms() { return monotonic_ns() / 1'000'000; }
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0 || name.front() == '\0') return "provider";
+  return name.data();
+}
+
+void set_option(int fd, int level, int option, int value) {
+  // Each of them is only better to have.
+  ::setsockopt(fd, level, option, &value, sizeof value);
+}
+
+void tune_tcp(int fd) {
+  set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, kKeepAliveIdleSeconds);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, kKeepAliveIntervalSeconds);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, kKeepAliveProbes);
+  set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kUnacknowledgedLimitMs);
+}
+
+std::uint64_t load(const std::atomic<std::uint64_t>& counter) {
+  return counter.load(std::memory_order_relaxed);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ProviderServer>> ProviderServer::start(ServerOptions options) {
+  std::unique_ptr<ProviderServer> server(new ProviderServer(std::move(options)));
+  Status status = server->bind_listeners();
+  if (status) status = server->make_pool();
+  if (status) status = server->start_workers();
+  if (status) status = server->open_unix_sockets();
+  for (const Listener& listener : server->listeners_) {
+    if (!status) break;
+    if (listener.endpoint.scheme == Endpoint::Scheme::kTcp) status = start_listening(listener);
+  }
+  if (!status) return std::unexpected(status.error());
+  for (const Listener& listener : server->listeners_) server->accept_on(listener);
+  return server;
+}
+
+ProviderServer::ProviderServer(ServerOptions options)
+    : options_(std::move(options)),
+      admission_(options_.allow, options_.key.has_value()),
+      started_ms_(now_ms()) {
+  if (!options_.log) {
+    options_.log = std::make_shared<spdlog::logger>(
+        "rram-provider", std::make_shared<spdlog::sinks::null_sink_mt>());
+  }
+  if (options_.name.empty()) options_.name = host_name();
+}
+
+ProviderServer::~ProviderServer() { stop(); }
+
+// Everything that can be refused is refused before memory is touched, which may take minutes.
+Status ProviderServer::bind_listeners() {
+  for (const Endpoint& endpoint : options_.listen) {
+    if (endpoint.scheme == Endpoint::Scheme::kUnix) {
+      const Status is_free = check_unix_path_is_free(endpoint.path);
+      if (!is_free) return is_free;
+      continue;
+    }
+    if (endpoint.scheme != Endpoint::Scheme::kTcp) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("a provider listens on tcp:// or unix://, not on {}",
+                              endpoint_text(endpoint)));
+    }
+    Result<std::vector<Listener>> bound = bind_tcp(endpoint, admission_);
+    if (!bound) return std::unexpected(bound.error());
+    std::ranges::move(*bound, std::back_inserter(listeners_));
+  }
+  return {};
+}
+
+Status ProviderServer::make_pool() {
+  const Result<HostMemory> host = read_host_memory();
+  if (!host) return std::unexpected(host.error());
+  Result<PoolPlan> plan = plan_pool(options_.size_bytes, options_.huge_pages, *host);
+  if (!plan) return std::unexpected(plan.error());
+  plan_ = std::move(*plan);
+  if (!plan_.note.empty()) options_.log->info("{}", plan_.note);
+  PoolOptions pool_options;
+  pool_options.lock_memory = options_.lock_memory;
+  pool_options.on_progress = options_.on_progress;
+  Result<std::unique_ptr<Pool>> pool = Pool::create(plan_, pool_options);
+  if (!pool) return std::unexpected(pool.error());
+  pool_ = std::move(*pool);
+  LeaseTableOptions lease_options;
+  lease_options.segment_count = pool_->segment_count();
+  lease_options.segment_bytes = pool_->segment_bytes();
+  lease_options.grace_ms = options_.grace_ms;
+  lease_options.silent_grace_ms = std::max(options_.silent_grace_ms, options_.grace_ms);
+  leases_ = std::make_unique<LeaseKeeper>(
+      *pool_, lease_options, options_.log, [this](ConnectionId id, ConnectionOrder order) {
+        workers_.at(Worker::index_of(id))->tell(id, std::move(order));
+      });
+  return {};
+}
+
+Status ProviderServer::start_workers() {
+  const Result<Bytes16> incarnation = random_bytes16();
+  if (!incarnation) return std::unexpected(incarnation.error());
+  context_.name = options_.name;
+  context_.incarnation = *incarnation;
+  context_.key = options_.key;
+  context_.times = options_.times;
+  context_.pool = pool_.get();
+  context_.leases = leases_.get();
+  context_.stats = [this] { return stats(); };
+  context_.log = options_.log;
+  unsigned count = options_.workers;
+  if (count == 0) count = std::clamp(std::thread::hardware_concurrency(), 1U, kMaxDefaultWorkers);
+  count = std::min(count, kMaxWorkers);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    Result<std::unique_ptr<Worker>> worker = Worker::start(i, context_);
+    if (!worker) return std::unexpected(worker.error());
+    workers_.push_back(std::move(*worker));
+  }
+  workers_.front()->run_task([this](EventLoop& loop) { return tick(loop); });
+  return {};
+}
+
+Status ProviderServer::open_unix_sockets() {
+  for (const Endpoint& endpoint : options_.listen) {
+    if (endpoint.scheme != Endpoint::Scheme::kUnix) continue;
+    bool was_stale = false;
+    Result<Listener> listener = listen_unix(endpoint.path, was_stale);
+    if (!listener) return std::unexpected(listener.error());
+    if (was_stale) options_.log->info("replaced {}, left by a provider that died", endpoint.path);
+    listeners_.push_back(std::move(*listener));
+  }
+  return {};
+}
+
+void ProviderServer::stop() {
+  is_stopping_ = true;
+  // Wakes the pending accepts; the files of Unix sockets go when the listeners do.
+  for (const Listener& listener : listeners_) ::shutdown(listener.fd.get(), SHUT_RDWR);
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->stop();
+  listeners_.clear();
+}
+
+std::vector<Endpoint> ProviderServer::endpoints() const {
+  std::vector<Endpoint> endpoints;
+  endpoints.reserve(listeners_.size());
+  for (const Listener& listener : listeners_) endpoints.push_back(listener.endpoint);
+  return endpoints;
+}
+
+StatsReply ProviderServer::stats() const {
+  const LeaseTotals totals = leases_->totals();
+  StatsReply reply{};
+  reply.pool_bytes = pool_->size_bytes();
+  reply.leased_bytes = totals.leased_bytes;
+  reply.free_bytes = totals.free_bytes;
+  reply.reclaiming_bytes = totals.reclaiming_bytes;
+  reply.leases = totals.leases;
+  reply.connections = totals.connections;
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    const WorkerCounters& counters = worker->counters();
+    reply.reads += load(counters.data.reads);
+    reply.writes += load(counters.data.writes);
+    reply.read_bytes += load(counters.data.read_bytes);
+    reply.written_bytes += load(counters.data.written_bytes);
+    reply.rejected_connections += load(counters.rejected_connections);
+    reply.protocol_errors += load(counters.protocol_errors);
+  }
+  reply.uptime_ms = now_ms() - started_ms_;
+  return reply;
+}
+
+// ---- on the first worker -----------------------------------------------------------------------
+
+Task<> ProviderServer::tick(EventLoop& loop) {
+  while (!is_stopping_) {
+    leases_->tick();
+    co_await loop.sleep_ms(kTickMs);
+  }
+}
+
+void ProviderServer::accept_on(const Listener& listener) {
+  const int fd = listener.fd.get();
+  const bool is_unix = listener.endpoint.scheme == Endpoint::Scheme::kUnix;
+  workers_.front()->run_task(
+      [this, fd, is_unix](EventLoop& loop) { return accept_all(loop, fd, is_unix); });
+}
+
+Task<> ProviderServer::accept_all(EventLoop& loop, int listening_fd, bool is_unix) {
+  while (!is_stopping_) {
+    const int accepted = co_await accept_connection(loop, listening_fd);
+    if (is_stopping_) {
+      if (accepted >= 0) ::close(accepted);
+      break;
+    }
+    if (accepted >= 0) {
+      welcome(UniqueFd(accepted), is_unix);
+      continue;
+    }
+    if (accepted == -ECONNABORTED || accepted == -EINTR) continue;
+    options_.log->warn("cannot accept a connection: {}", std::strerror(-accepted));
+    co_await loop.sleep_ms(kAcceptPauseMs);
+  }
+}
+
+void ProviderServer::welcome(UniqueFd socket_fd, bool is_unix) {
+  Peer peer;
+  peer.is_unix = is_unix;
+  admit(peer, socket_fd.get());
+  if (!is_unix) tune_tcp(socket_fd.get());
+  std::uint32_t connections = 0;
+  for (const std::unique_ptr<Worker>& worker : workers_) connections += worker->connection_count();
+  if (connections >= options_.max_connections + kConnectionsTold) return;
+  if (connections >= options_.max_connections && !peer.refusal) {
+    peer.refusal = Error{ErrorCode::kRefused, fmt::format("this provider serves no more than {} "
+                                                          "connections",
+                                                          options_.max_connections)};
+    peer.refusal_code = WireError::kLimit;
+  }
+  // The worker with the fewest; among equals they take turns.
+  std::size_t chosen = next_worker_++ % workers_.size();
+  for (std::size_t i = 1; i < workers_.size(); ++i) {
+    const std::size_t other = (chosen + i) % workers_.size();
+    if (workers_[other]->connection_count() < workers_[chosen]->connection_count()) chosen = other;
+  }
+  workers_[chosen]->adopt(std::move(socket_fd), std::move(peer));
+}
+
+// Fills in who the peer is, and the refusal if it may not be here.
+void ProviderServer::admit(Peer& peer, int socket_fd) const {
+  if (peer.is_unix) {
+    ucred credentials{};
+    socklen_t length = sizeof credentials;
+    ::getsockopt(socket_fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length);
+    peer.text = fmt::format("pid {}", credentials.pid);
+    if (credentials.uid != 0 && credentials.uid != ::geteuid()) {
+      peer.refusal = Error{
+          ErrorCode::kRefused,
+          fmt::format("user {} is neither root nor the user of this provider", credentials.uid)};
+    }
+    return;
+  }
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  ::getpeername(socket_fd, reinterpret_cast<sockaddr*>(&address), &length);
+  const Result<IpAddress> ip = ip_address_of(address);
+  if (!ip) {  // it has gone again
+    peer.text = "unknown address";
+    peer.refusal = ip.error();
+    return;
+  }
+  sockaddr_in with_port{};
+  std::memcpy(&with_port, &address, sizeof with_port);
+  peer.text = fmt::format("{} port {}", ip_address_text(*ip), ntohs(with_port.sin_port));
+  const Status admitted = admission_.check_peer(*ip);
+  if (!admitted) peer.refusal = admitted.error();
+}
+
+}  // namespace rram

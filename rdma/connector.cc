@@ -1,0 +1,126 @@
+#include "rdma/connector.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "rdma/local/local_lease.h"
+#include "rdma/shm/shm_lease.h"
+#include "rdma/tcp/dial.h"
+#include "rdma/tcp/tcp_lease.h"
+
+namespace rram {
+
+namespace {
+
+using Scheme = Endpoint::Scheme;
+using MaybeLease = Result<std::unique_ptr<HeldLease>>;
+
+constexpr std::uint64_t kNsPerMs = 1'000'000;
+constexpr std::string_view kNoVerbs = "this build has no verbs transport yet";
+
+// What is left of a budget that ends at `deadline_ns`; at least a moment, so that the last attempt
+// fails by itself, with its own reason.
+std::uint64_t left_ms(const EventLoop& loop, std::uint64_t deadline_ns) {
+  const std::uint64_t now_ns = loop.now_ns();
+  return deadline_ns > now_ns + kNsPerMs ? (deadline_ns - now_ns) / kNsPerMs : 1;
+}
+
+// By shared memory, else by frames over the socket.
+Task<MaybeLease> take_over_unix(EventLoop& loop, Endpoint endpoint, LeaseOptions options,
+                                std::vector<std::string>& notes) {
+  const std::uint64_t deadline_ns = loop.now_ns() + options.timeout_ms * kNsPerMs;
+  MaybeLease shared = co_await ShmLease::take(loop, endpoint, options);
+  if (shared || shared.error().code != ErrorCode::kRefused) co_return std::move(shared);
+  options.timeout_ms = left_ms(loop, deadline_ns);
+  MaybeLease framed = co_await TcpLease::take(loop, endpoint, options);
+  // The first reason says more: both attempts go the same way.
+  if (!framed) co_return std::move(shared);
+  notes.push_back(fmt::format("not shm: {}", shared.error().message));
+  co_return std::move(framed);
+}
+
+bool socket_exists(const std::string& path) {
+  struct stat about {};
+  return ::stat(path.c_str(), &about) == 0 && S_ISSOCK(about.st_mode);
+}
+
+// Whether the provider's Unix socket on this host is the way to `host`; if not, a note says why.
+Task<Result<bool>> is_this_host(EventLoop& loop, Endpoint host, std::uint64_t deadline_ns,
+                                std::vector<std::string>& notes) {
+  const Result<std::vector<SocketAddress>> addresses = co_await resolve(loop, host, deadline_ns);
+  if (!addresses) co_return std::unexpected(addresses.error());
+  if (!std::ranges::any_of(*addresses, is_own_address)) co_return false;
+  if (host.port != kDefaultPort) {
+    notes.push_back(fmt::format("not shm: port {} is not the default, so {} may belong to another "
+                                "provider; unix://PATH names its socket",
+                                host.port, kDefaultSocketPath));
+    co_return false;
+  }
+  if (!socket_exists(std::string(kDefaultSocketPath))) {
+    notes.push_back(fmt::format("not shm: there is no socket {}", kDefaultSocketPath));
+    co_return false;
+  }
+  co_return true;
+}
+
+// Same host, then verbs, then TCP.
+Task<MaybeLease> take_by_any(EventLoop& loop, Endpoint endpoint, LeaseOptions options,
+                             std::vector<std::string>& notes) {
+  const std::uint64_t deadline_ns = loop.now_ns() + options.timeout_ms * kNsPerMs;
+  const Result<bool> try_unix = co_await is_this_host(loop, endpoint, deadline_ns, notes);
+  if (!try_unix) co_return std::unexpected(try_unix.error());
+  if (*try_unix) {
+    Endpoint socket;
+    socket.scheme = Scheme::kUnix;
+    socket.path = kDefaultSocketPath;
+    options.timeout_ms = left_ms(loop, deadline_ns);
+    MaybeLease lease = co_await take_over_unix(loop, socket, options, notes);
+    if (lease) co_return std::move(lease);
+    notes.push_back(fmt::format("not shm: {}", lease.error().message));
+  }
+  notes.push_back(fmt::format("not verbs: {}", kNoVerbs));
+  endpoint.scheme = Scheme::kTcp;
+  options.timeout_ms = left_ms(loop, deadline_ns);
+  MaybeLease lease = co_await TcpLease::take(loop, endpoint, options);
+  co_return std::move(lease);
+}
+
+}  // namespace
+
+Task<Result<ConnectedLease>> connect_lease(EventLoop& loop, Endpoint endpoint,
+                                           LeaseOptions options) {
+  ConnectedLease connected;
+  MaybeLease lease = fail(ErrorCode::kUnavailable,
+                          fmt::format("{}: {}; use tcp:// or leave the scheme out",
+                                      endpoint_text(endpoint), kNoVerbs));
+  switch (endpoint.scheme) {
+    case Scheme::kLocal:
+    case Scheme::kNull:
+      lease = LocalLease::create(endpoint, options.wanted_bytes);
+      break;
+    case Scheme::kTcp:
+      lease = co_await TcpLease::take(loop, endpoint, options);
+      break;
+    case Scheme::kUnix:
+      lease = co_await take_over_unix(loop, endpoint, options, connected.notes);
+      break;
+    case Scheme::kAny:
+      lease = co_await take_by_any(loop, endpoint, options, connected.notes);
+      break;
+    case Scheme::kVerbs:
+      break;
+  }
+  if (!lease) co_return std::unexpected(lease.error());
+  connected.lease = std::move(*lease);
+  if (endpoint.scheme == Scheme::kAny || !connected.notes.empty()) {
+    connected.notes.insert(connected.notes.begin(),
+                           fmt::format("{} by {}", connected.lease->provider_text(),
+                                       connected.lease->transport_name()));
+  }
+  co_return std::move(connected);
+}
+
+}  // namespace rram

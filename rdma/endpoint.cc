@@ -1,0 +1,169 @@
+#include "rdma/endpoint.h"
+
+#include <fmt/format.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <charconv>
+#include <optional>
+
+#include "base/size_text.h"
+
+namespace rram {
+
+namespace {
+
+using Scheme = Endpoint::Scheme;
+
+constexpr std::size_t kMaxHostBytes = 255;
+constexpr std::size_t kMaxPathBytes = sizeof(sockaddr_un{}.sun_path) - 1;
+
+std::unexpected<Error> refuse(std::string_view text, std::string_view why) {
+  return fail(ErrorCode::kInvalidArgument,
+              fmt::format("'{}' is no provider address: {}. Write tcp://HOST[:PORT], unix://PATH, "
+                          "verbs://HOST[:PORT], local:SIZE, or HOST[:PORT]",
+                          text, why));
+}
+
+bool is_letter_or_digit(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+bool is_host_name(std::string_view host) {
+  return !host.empty() && host.size() <= kMaxHostBytes &&
+         std::ranges::all_of(host, [](char c) {
+           return is_letter_or_digit(c) || c == '.' || c == '-' || c == '_';
+         });
+}
+
+// An IPv6 address with an optional "%interface"; whether it is a real one, getaddrinfo says later.
+bool is_bracketed_host(std::string_view host) {
+  return !host.empty() && host.size() <= kMaxHostBytes &&
+         host.find(':') != std::string_view::npos && std::ranges::all_of(host, [](char c) {
+           return is_letter_or_digit(c) || c == ':' || c == '.' || c == '%' || c == '-' || c == '_';
+         });
+}
+
+std::optional<std::uint16_t> parse_port(std::string_view text) {
+  std::uint16_t port = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, port);
+  if (error != std::errc{} || rest != end || port == 0) return std::nullopt;
+  return port;
+}
+
+Result<Endpoint> parse_host(Scheme scheme, std::string_view host_and_port, std::string_view text) {
+  Endpoint endpoint;
+  endpoint.scheme = scheme;
+  std::string_view rest;  // ":PORT" or nothing
+  if (host_and_port.starts_with('[')) {
+    const std::size_t close = host_and_port.find(']');
+    if (close == std::string_view::npos) return refuse(text, "the bracket '[' is not closed");
+    endpoint.host = host_and_port.substr(1, close - 1);
+    rest = host_and_port.substr(close + 1);
+    if (!is_bracketed_host(endpoint.host)) {
+      return refuse(text, "between the brackets there is no IPv6 address");
+    }
+  } else {
+    const std::size_t colon = host_and_port.find(':');
+    if (colon != host_and_port.rfind(':')) {
+      return refuse(text, "an IPv6 address stands in brackets, as in [fd00::1]:7470");
+    }
+    endpoint.host = host_and_port.substr(0, colon);
+    if (colon != std::string_view::npos) rest = host_and_port.substr(colon);
+    if (endpoint.host.empty()) return refuse(text, "the host is missing");
+    if (!is_host_name(endpoint.host)) {
+      return refuse(text, fmt::format("'{}' is no host name or address", endpoint.host));
+    }
+  }
+  if (rest.empty()) return endpoint;
+  const std::optional<std::uint16_t> port =
+      rest.front() == ':' ? parse_port(rest.substr(1)) : std::nullopt;
+  if (!port) return refuse(text, "the port is a number from 1 to 65535");
+  endpoint.port = *port;
+  return endpoint;
+}
+
+Result<Endpoint> parse_path(std::string_view path, std::string_view text) {
+  if (!path.starts_with('/')) return refuse(text, "the socket's path begins with '/'");
+  if (path.size() > kMaxPathBytes) {
+    return refuse(text, fmt::format("a socket's path has at most {} bytes", kMaxPathBytes));
+  }
+  const bool has_control = std::ranges::any_of(
+      path, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; });
+  if (has_control) return refuse(text, "the path has a control character");
+  Endpoint endpoint;
+  endpoint.scheme = Scheme::kUnix;
+  endpoint.path = path;
+  return endpoint;
+}
+
+Result<Endpoint> parse_size(Scheme scheme, std::string_view size, std::string_view text) {
+  const Result<std::uint64_t> size_bytes = parse_size_bytes(size);
+  if (!size_bytes) return refuse(text, size_bytes.error().message);
+  if (*size_bytes == 0) return refuse(text, "the size is zero");
+  Endpoint endpoint;
+  endpoint.scheme = scheme;
+  endpoint.size_bytes = *size_bytes;
+  return endpoint;
+}
+
+// In the largest unit that leaves no rest, so that it reads back exactly.
+std::string exact_size_text(std::uint64_t size_bytes) {
+  constexpr std::array<std::string_view, 5> kUnits = {"", "K", "M", "G", "T"};
+  std::size_t unit = 0;
+  while (size_bytes != 0 && size_bytes % 1024 == 0 && unit + 1 < kUnits.size()) {
+    size_bytes /= 1024;
+    ++unit;
+  }
+  return fmt::format("{}{}", size_bytes, kUnits.at(unit));
+}
+
+std::string host_text(const Endpoint& endpoint) {
+  const bool is_ipv6 = endpoint.host.find(':') != std::string::npos;
+  return is_ipv6 ? fmt::format("[{}]:{}", endpoint.host, endpoint.port)
+                 : fmt::format("{}:{}", endpoint.host, endpoint.port);
+}
+
+}  // namespace
+
+Result<Endpoint> parse_endpoint(std::string_view text) {
+  const auto after = [text](std::string_view prefix) -> std::optional<std::string_view> {
+    if (!text.starts_with(prefix)) return std::nullopt;
+    return text.substr(prefix.size());
+  };
+  if (text.empty()) return refuse(text, "it is empty");
+  if (const auto rest = after("tcp://")) return parse_host(Scheme::kTcp, *rest, text);
+  if (const auto rest = after("verbs://")) return parse_host(Scheme::kVerbs, *rest, text);
+  if (const auto rest = after("unix://")) return parse_path(*rest, text);
+  if (const auto rest = after("local:")) return parse_size(Scheme::kLocal, *rest, text);
+  if (const auto rest = after("null:")) return parse_size(Scheme::kNull, *rest, text);
+  const std::size_t scheme_end = text.find("://");
+  if (scheme_end != std::string_view::npos) {
+    return refuse(text, fmt::format("'{}' is no transport", text.substr(0, scheme_end)));
+  }
+  return parse_host(Scheme::kAny, text, text);
+}
+
+std::string endpoint_text(const Endpoint& endpoint) {
+  switch (endpoint.scheme) {
+    case Scheme::kAny:
+      return host_text(endpoint);
+    case Scheme::kTcp:
+      return fmt::format("tcp://{}", host_text(endpoint));
+    case Scheme::kVerbs:
+      return fmt::format("verbs://{}", host_text(endpoint));
+    case Scheme::kUnix:
+      return fmt::format("unix://{}", endpoint.path);
+    case Scheme::kLocal:
+      return fmt::format("local:{}", exact_size_text(endpoint.size_bytes));
+    case Scheme::kNull:
+      return fmt::format("null:{}", exact_size_text(endpoint.size_bytes));
+  }
+  assert(false);
+  return {};
+}
+
+}  // namespace rram

@@ -1,0 +1,68 @@
+// The requester's hold on part of one provider's pool: the control connection, the lease it was
+// granted, its heartbeats. The volume opens one per provider, and each worker opens its lane from
+// it.
+//
+// Threads: belongs to the thread of the loop it was opened on, except open_lane(), which any worker
+// calls on its own thread with its own loop.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "rdma/endpoint.h"
+#include "rdma/session/preshared_key.h"
+#include "rdma/transport.h"
+
+namespace rram {
+
+struct LeaseOptions {
+  std::string requester_name;  // for the provider's messages: host and mount point
+  std::optional<PresharedKey> key;
+  std::uint64_t wanted_bytes = 0;   // 0: all that is free
+  std::uint64_t timeout_ms = 5000;  // connecting, handshake and grant together
+};
+
+class HeldLease {
+ public:
+  virtual ~HeldLease() = default;
+  HeldLease(const HeldLease&) = delete;
+  HeldLease& operator=(const HeldLease&) = delete;
+
+  // "tcp", "shm", "local", "verbs".
+  [[nodiscard]] virtual std::string_view transport_name() const = 0;
+  // The provider in messages: its endpoint, and its name where it has told one.
+  [[nodiscard]] virtual std::string provider_text() const = 0;
+  // Equal lengths; in lease order. Valid and constant for the life of this object.
+  [[nodiscard]] virtual const std::vector<RemoteRegion>& regions() const = 0;
+  [[nodiscard]] std::uint64_t size_bytes() const;
+
+  // A new lane for the worker that runs `loop`; called on that worker's thread. kLost: the provider
+  // came back without this lease; its data will never be readable again.
+  virtual Task<Result<std::unique_ptr<Lane>>> open_lane(EventLoop& loop,
+                                                        std::uint64_t timeout_ms) = 0;
+
+  // The control connection has ended by itself (called once per connection, from the loop).
+  void set_on_disconnected(std::function<void(const Error&)> handler) {
+    on_disconnected_ = std::move(handler);
+  }
+  // Connects again and finds the same lease. kLost as above; any other failure: try again later.
+  virtual Task<Status> reconnect(std::uint64_t timeout_ms) = 0;
+
+  // Gives the memory back to the provider, if it can be reached, and ends the connection. After it
+  // this object may be destroyed; all lanes are closed before.
+  virtual Task<> release(std::uint64_t timeout_ms) = 0;
+
+ protected:
+  HeldLease() = default;
+  std::function<void(const Error&)> on_disconnected_;
+};
+
+}  // namespace rram

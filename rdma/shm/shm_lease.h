@@ -1,0 +1,44 @@
+// A lease from a provider on this host, whose memory is mapped here: its data goes by memcpy, its
+// control connection is a Unix socket.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rdma/held_lease.h"
+#include "rdma/shm/provider_life.h"
+#include "rdma/shm/segment_map.h"
+#include "rdma/tcp/control_connection.h"
+
+namespace rram {
+
+class ShmLease final : public HeldLease {
+ public:
+  // `endpoint`: kUnix. kRefused, among other reasons, if the provider does not share its memory.
+  static Task<Result<std::unique_ptr<HeldLease>>> take(EventLoop& loop, Endpoint endpoint,
+                                                       LeaseOptions options);
+
+  [[nodiscard]] std::string_view transport_name() const override { return "shm"; }
+  [[nodiscard]] std::string provider_text() const override { return control_->provider_text(); }
+  [[nodiscard]] const std::vector<RemoteRegion>& regions() const override {
+    return control_->regions();
+  }
+  Task<Result<std::unique_ptr<Lane>>> open_lane(EventLoop& loop, std::uint64_t timeout_ms) override;
+  Task<Status> reconnect(std::uint64_t timeout_ms) override;
+  Task<> release(std::uint64_t timeout_ms) override;
+
+ private:
+  ShmLease(std::unique_ptr<ControlConnection> control, std::shared_ptr<const SegmentMap> segments);
+  std::shared_ptr<ProviderLife> life();
+  void begin_life();
+
+  std::unique_ptr<ControlConnection> control_;
+  const std::shared_ptr<const SegmentMap> segments_;
+  std::mutex life_mutex_;  // guards life_, which open_lane() reads on other threads; a leaf
+  std::shared_ptr<ProviderLife> life_;
+};
+
+}  // namespace rram

@@ -1,0 +1,153 @@
+#include "rdma/tcp/control_connection.h"
+
+#include <fmt/format.h>
+
+#include <cassert>
+#include <utility>
+
+#include "rdma/wire/text.h"
+
+namespace rram {
+
+namespace {
+
+constexpr std::uint64_t kNsPerMs = 1'000'000;
+
+std::vector<RemoteRegion> regions_from(const std::vector<RegionEntry>& entries) {
+  std::vector<RemoteRegion> regions;
+  regions.reserve(entries.size());
+  for (const RegionEntry& entry : entries) {
+    const auto index = static_cast<std::uint32_t>(regions.size());
+    regions.push_back({index, entry.length, entry.base, entry.key});
+  }
+  return regions;
+}
+
+}  // namespace
+
+Task<Result<std::unique_ptr<ControlConnection>>> ControlConnection::open(EventLoop& loop,
+                                                                         Endpoint endpoint,
+                                                                         LeaseOptions options,
+                                                                         bool descriptors) {
+  std::unique_ptr<ControlConnection> control(
+      new ControlConnection(loop, std::move(endpoint), std::move(options)));
+  const Status status = co_await control->take_lease(descriptors);
+  if (!status) co_return std::unexpected(status.error());
+  co_return std::move(control);
+}
+
+ControlConnection::~ControlConnection() {
+  assert(driver_ == nullptr || is_ending_);
+  *alive_ = false;
+}
+
+Task<Status> ControlConnection::take_lease(bool descriptors) {
+  const std::uint64_t deadline_ns = loop_.now_ns() + options_.timeout_ms * kNsPerMs;
+  const TakeLease goal{options_.wanted_bytes, descriptors};
+  // On a Unix socket the kernel tells the provider who we are; it may need no key of us, and then
+  // has none to show.
+  const bool is_unix = endpoint_.scheme == Endpoint::Scheme::kUnix;
+  if (!is_unix) key_ = options_.key;
+  Result<Established> established = co_await take_lease_once(goal, key_, deadline_ns);
+  const bool may_want_key = is_unix && options_.key.has_value();
+  if (!established && may_want_key && established.error().code == ErrorCode::kRefused) {
+    key_ = options_.key;
+    established = co_await take_lease_once(goal, key_, deadline_ns);
+  }
+  if (!established) co_return std::unexpected(established.error());
+  joining_ = {established->terms, established->provider.incarnation};
+  provider_text_ = fmt::format("{} ({})", endpoint_text(endpoint_),
+                               name_view(established->provider.name));
+  regions_ = regions_from(established->regions);
+  descriptors_ = std::move(established->descriptors);
+  watch_driver();
+  co_return Status{};
+}
+
+Task<Result<Established>> ControlConnection::take_lease_once(TakeLease goal,
+                                                             std::optional<PresharedKey> key,
+                                                             std::uint64_t deadline_ns) {
+  Result<std::vector<SocketAddress>> addresses = co_await resolve(loop_, endpoint_, deadline_ns);
+  if (!addresses) co_return std::unexpected(addresses.error());
+  Result<Dialled> dialled =
+      co_await dial(loop_, endpoint_, std::move(*addresses), deadline_ns);
+  if (!dialled) co_return std::unexpected(dialled.error());
+  address_ = dialled->address;
+  RequesterSessionOptions options =
+      session_options(Role::kControl, std::move(goal), options_.timeout_ms);
+  options.key = std::move(key);
+  driver_ = std::make_unique<SessionDriver>(loop_, std::move(dialled->socket), std::move(options));
+  Result<Established> established = co_await driver_->establish(deadline_ns);
+  if (!established) driver_.reset();
+  co_return std::move(established);
+}
+
+RequesterSessionOptions ControlConnection::session_options(Role role, RequesterGoal goal,
+                                                           std::uint64_t timeout_ms) const {
+  RequesterSessionOptions options;
+  options.requester_name = options_.requester_name;
+  options.provider_text = endpoint_text(endpoint_);
+  options.role = role;
+  options.goal = std::move(goal);
+  options.key = key_;
+  options.can_take_descriptors =
+      role == Role::kControl && endpoint_.scheme == Endpoint::Scheme::kUnix;
+  options.reply_limit_ms = timeout_ms;
+  return options;
+}
+
+void ControlConnection::watch_driver() {
+  driver_->keep_alive([this](const Error& reason) { on_driver_ended(reason); });
+}
+
+void ControlConnection::on_driver_ended(const Error& reason) {
+  if (is_ending_) return;
+  // From the loop, not from inside the driver: the handler may replace it.
+  loop_.post([this, reason, alive = alive_] {
+    if (*alive && !is_ending_ && on_ended_) on_ended_(reason);
+  });
+}
+
+Task<Status> ControlConnection::reconnect(std::uint64_t timeout_ms) {
+  const std::uint64_t deadline_ns = loop_.now_ns() + timeout_ms * kNsPerMs;
+  is_ending_ = true;
+  if (driver_) {
+    co_await driver_->end();
+    driver_.reset();
+  }
+  std::vector<SocketAddress> addresses{address_};
+  Result<Dialled> dialled = co_await dial(loop_, endpoint_, std::move(addresses), deadline_ns);
+  if (!dialled) co_return std::unexpected(dialled.error());
+  driver_ = std::make_unique<SessionDriver>(loop_, std::move(dialled->socket),
+                                            session_options(Role::kControl, joining_, timeout_ms));
+  const Result<Established> established = co_await driver_->establish(deadline_ns);
+  if (!established) {
+    driver_.reset();
+    co_return std::unexpected(established.error());
+  }
+  is_ending_ = false;
+  watch_driver();
+  co_return Status{};
+}
+
+Task<> ControlConnection::release(std::uint64_t timeout_ms) {
+  is_ending_ = true;
+  if (!driver_) co_return;
+  co_await driver_->release(loop_.now_ns() + timeout_ms * kNsPerMs);
+  driver_.reset();
+}
+
+Task<Result<UniqueFd>> ControlConnection::open_data(EventLoop& loop,
+                                                    std::uint64_t timeout_ms) const {
+  const std::uint64_t deadline_ns = loop.now_ns() + timeout_ms * kNsPerMs;
+  std::vector<SocketAddress> addresses{address_};
+  Result<Dialled> dialled = co_await dial(loop, endpoint_, std::move(addresses), deadline_ns);
+  if (!dialled) co_return std::unexpected(dialled.error());
+  SessionDriver driver(loop, std::move(dialled->socket),
+                       session_options(Role::kData, joining_, timeout_ms));
+  const Result<Established> established = co_await driver.establish(deadline_ns);
+  if (!established) co_return std::unexpected(established.error());
+  co_return driver.take_socket();
+}
+
+}  // namespace rram

@@ -1,0 +1,85 @@
+// A lease held over a stream socket, TCP or Unix, without the way its data goes: connecting,
+// handshake, heartbeats, being cut and coming back, release. TcpLease and ShmLease are built on it.
+//
+// Belongs to the thread of its loop, except open_data(): any thread. Before it is destroyed,
+// release() has resumed.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "base/fd.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "rdma/endpoint.h"
+#include "rdma/held_lease.h"
+#include "rdma/tcp/dial.h"
+#include "rdma/tcp/session_driver.h"
+#include "rdma/transport.h"
+
+namespace rram {
+
+class ControlConnection {
+ public:
+  // Connects to `endpoint` (kTcp or kUnix) and takes a lease, with the descriptors of its memory if
+  // `descriptors` is set.
+  static Task<Result<std::unique_ptr<ControlConnection>>> open(EventLoop& loop, Endpoint endpoint,
+                                                               LeaseOptions options,
+                                                               bool descriptors);
+  ~ControlConnection();
+  ControlConnection(const ControlConnection&) = delete;
+  ControlConnection& operator=(const ControlConnection&) = delete;
+
+  // "tcp://10.0.0.1:7470 (node1)"
+  [[nodiscard]] const std::string& provider_text() const { return provider_text_; }
+  [[nodiscard]] const std::vector<RemoteRegion>& regions() const { return regions_; }
+  // Those that came with the lease; once.
+  std::vector<UniqueFd> take_descriptors() { return std::move(descriptors_); }
+
+  // `handler` is called from the loop when the connection ends by itself, once per connection.
+  void set_on_ended(std::function<void(const Error&)> handler) { on_ended_ = std::move(handler); }
+  // Connects again and finds the same lease: see HeldLease::reconnect().
+  Task<Status> reconnect(std::uint64_t timeout_ms);
+  Task<> release(std::uint64_t timeout_ms);
+
+  // A new data connection that has joined the lease, for the thread that runs `loop`.
+  Task<Result<UniqueFd>> open_data(EventLoop& loop, std::uint64_t timeout_ms) const;
+
+ private:
+  ControlConnection(EventLoop& loop, Endpoint endpoint, LeaseOptions options)
+      : loop_(loop), endpoint_(std::move(endpoint)), options_(std::move(options)) {}
+
+  Task<Status> take_lease(bool descriptors);
+  // One attempt to connect and to reach `goal`.
+  Task<Result<Established>> take_lease_once(TakeLease goal, std::optional<PresharedKey> key,
+                                            std::uint64_t deadline_ns);
+  [[nodiscard]] RequesterSessionOptions session_options(Role role, RequesterGoal goal,
+                                                        std::uint64_t timeout_ms) const;
+  void watch_driver();
+  void on_driver_ended(const Error& reason);
+
+  EventLoop& loop_;
+  Endpoint endpoint_;
+  LeaseOptions options_;
+
+  // Set by open() and constant after it: open_data() reads them on other threads.
+  SocketAddress address_;
+  std::optional<PresharedKey> key_;  // what this provider asks for
+  JoinLease joining_;
+  std::string provider_text_;
+  std::vector<RemoteRegion> regions_;
+
+  std::vector<UniqueFd> descriptors_;
+  std::unique_ptr<SessionDriver> driver_;
+  bool is_ending_ = false;  // by our own will: nobody needs to be told
+  std::function<void(const Error&)> on_ended_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace rram

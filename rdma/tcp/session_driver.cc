@@ -1,0 +1,179 @@
+#include "rdma/tcp/session_driver.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cerrno>
+#include <cstring>
+#include <iterator>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "base/size_text.h"
+#include "rdma/tcp/timed_io.h"
+
+namespace rram {
+
+namespace {
+
+template <typename... Handlers>
+struct Overloaded : Handlers... {
+  using Handlers::operator()...;
+};
+
+std::uint64_t ns_of_ms(std::uint64_t time_ms) {
+  constexpr std::uint64_t kNsPerMs = 1'000'000;
+  return time_ms > UINT64_MAX / kNsPerMs ? UINT64_MAX : time_ms * kNsPerMs;
+}
+
+}  // namespace
+
+Task<Result<Established>> SessionDriver::establish(std::uint64_t deadline_ns) {
+  perform(session_.start(loop_.now_ms()));
+  while (!is_established_ && !is_cut()) {
+    co_await step(deadline_ns);
+    if (loop_.now_ns() >= deadline_ns && !is_established_) {
+      Error reason = out_of_time();
+      perform(session_.release(loop_.now_ms()));  // ends it: there is no lease yet
+      ended_ = std::move(reason);
+    }
+  }
+  if (is_cut()) co_return std::unexpected(*ended_);
+  established_.provider = *session_.hello_reply();
+  co_return std::move(established_);
+}
+
+Error SessionDriver::out_of_time() const {
+  if (delayed_) {
+    return {ErrorCode::kTimedOut,
+            fmt::format("provider {}: it is still clearing {} that an earlier lease had: try again "
+                        "a little later",
+                        provider_text_, size_text(delayed_->reclaiming_bytes))};
+  }
+  return {ErrorCode::kTimedOut, fmt::format("provider {}: it accepted the connection but did not "
+                                            "answer in time (state {}): is it hanging?",
+                                            provider_text_, session_.state_name())};
+}
+
+void SessionDriver::keep_alive(std::function<void(const Error&)> on_ended) {
+  on_ended_ = std::move(on_ended);
+  spawn(gate_, serve());
+}
+
+Task<> SessionDriver::serve() {
+  while (!is_cut()) co_await step(UINT64_MAX);
+  if (on_ended_) on_ended_(*ended_);
+}
+
+Task<> SessionDriver::release(std::uint64_t deadline_ns) {
+  if (!is_cut()) perform(session_.release(loop_.now_ms()));
+  // At the deadline, or when the session has closed, the receive under way ends.
+  const EventLoop::TimerId timer =
+      loop_.call_at(deadline_ns, [this] { ::shutdown(socket_.get(), SHUT_RDWR); });
+  co_await gate_.close();
+  loop_.cancel_timer(timer);
+}
+
+Task<> SessionDriver::end() {
+  if (socket_) ::shutdown(socket_.get(), SHUT_RDWR);
+  co_await gate_.close();
+}
+
+Task<> SessionDriver::step(std::uint64_t limit_ns) {
+  const std::span<std::byte> bytes(receive_buffer_);
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kMaxDescriptorsPerFrame * sizeof(int))> control;
+  // No more than the frame that is being read: what follows it may belong to a lane.
+  iovec part{bytes.data(), std::min(bytes.size(), reader_.missing_bytes())};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const std::uint64_t due_ns = std::min(limit_ns, ns_of_ms(session_.next_deadline_ms()));
+  const int received =
+      co_await recv_message_until(loop_, due_ns, socket_.get(), &message, MSG_CMSG_CLOEXEC);
+  if (received > 0) {
+    take_descriptors(message);
+    if ((message.msg_flags & MSG_CTRUNC) != 0) {
+      perform(session_.on_malformed({ErrorCode::kProtocol, "a frame came with more descriptors "
+                                                           "than this process can take"}));
+    } else {
+      take_bytes(bytes.first(static_cast<std::size_t>(received)));
+    }
+  } else if (received == -ETIMEDOUT && loop_.now_ns() < limit_ns) {
+    perform(session_.on_tick(loop_.now_ms()));
+  } else if (received != -ETIMEDOUT && received != -EINTR && received != -EAGAIN) {
+    perform(session_.on_closed());
+  }
+}
+
+void SessionDriver::take_descriptors(msghdr& message) {
+  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
+       part = CMSG_NXTHDR(&message, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
+      frame_descriptors_.emplace_back(fd);
+    }
+  }
+}
+
+void SessionDriver::take_bytes(std::span<const std::byte> bytes) {
+  reader_.push(bytes);
+  while (!is_cut()) {
+    auto frame = reader_.next(session_.accepted(), session_.state_name());
+    if (!frame) return perform(session_.on_malformed(frame.error()));
+    if (!*frame) return;
+    perform(session_.on_frame((*frame)->header, (*frame)->body, frame_descriptors_.size(),
+                              loop_.now_ms()));
+    frame_descriptors_.clear();  // those that were not taken
+  }
+}
+
+void SessionDriver::perform(RequesterActions actions) {
+  for (RequesterAction& action : actions) {
+    std::visit(Overloaded{
+                   [this](const SendFrame& frame) { send(frame.bytes); },
+                   [this](const TakeDescriptors& /*taken*/) {
+                     std::ranges::move(frame_descriptors_,
+                                       std::back_inserter(established_.descriptors));
+                     frame_descriptors_.clear();
+                   },
+                   [this](LeaseReady& ready) {
+                     established_.terms = ready.terms;
+                     established_.regions = std::move(ready.regions);
+                     is_established_ = true;
+                   },
+                   [this](const LeaseJoined& joined) {
+                     established_.terms = joined.terms;
+                     is_established_ = true;
+                   },
+                   [this](const LeaseDelayed& delayed) { delayed_ = delayed; },
+                   [](const SessionReady& /*ready*/) {},
+                   [](const StatsArrived& /*stats*/) {},
+                   [this](const CloseConnection& close) { finish(close.reason); },
+               },
+               action);
+  }
+}
+
+void SessionDriver::send(std::span<const std::byte> bytes) {
+  if (is_cut()) return;
+  const ssize_t sent =
+      ::send(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  // The receive under way sees the end of the connection and tells the session.
+  if (sent != static_cast<ssize_t>(bytes.size())) ::shutdown(socket_.get(), SHUT_RDWR);
+}
+
+void SessionDriver::finish(const Error& reason) {
+  if (is_cut()) return;
+  ended_ = reason;
+  ::shutdown(socket_.get(), SHUT_RDWR);
+}
+
+}  // namespace rram

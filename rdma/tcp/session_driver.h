@@ -1,0 +1,93 @@
+// Carries a RequesterSession over one connected stream socket: reads frames (and the descriptors
+// that come with them), keeps the session's deadlines, sends what it wants sent. Control frames are
+// small: a socket that does not take one at once has a peer that does not read, and is given up.
+//
+// Belongs to the thread of its loop. It may be destroyed before establish() and after end().
+#pragma once
+
+#include <sys/socket.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "base/fd.h"
+#include "base/gate.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "rdma/session/requester_session.h"
+#include "rdma/wire/frame_reader.h"
+
+namespace rram {
+
+// What the connection was made for.
+struct Established {
+  LeaseTerms terms;
+  HelloReply provider;
+  std::vector<RegionEntry> regions;   // for a new lease
+  std::vector<UniqueFd> descriptors;  // of its regions, if they were asked for
+};
+
+class SessionDriver {
+ public:
+  SessionDriver(EventLoop& loop, UniqueFd socket, RequesterSessionOptions options)
+      : loop_(loop),
+        socket_(std::move(socket)),
+        provider_text_(options.provider_text),
+        session_(std::move(options)) {}
+  SessionDriver(const SessionDriver&) = delete;
+  SessionDriver& operator=(const SessionDriver&) = delete;
+
+  // From HELLO to the lease. The failure is the session's reason, or kTimedOut at `deadline_ns`.
+  Task<Result<Established>> establish(std::uint64_t deadline_ns);
+
+  // A data connection after establish(): nothing has been read beyond the handshake.
+  UniqueFd take_socket() { return std::move(socket_); }
+
+  // A control connection after establish(): keeps it alive. `on_ended` is called once, from the
+  // loop, when it ends for any reason.
+  void keep_alive(std::function<void(const Error&)> on_ended);
+  [[nodiscard]] bool is_alive() const { return !ended_; }
+  // Gives the lease back if the provider answers until then, and ends the connection.
+  Task<> release(std::uint64_t deadline_ns);
+  // Ends the connection without a word (the lease lives on for its grace time). Resumes when
+  // nothing of this object runs any more.
+  Task<> end();
+
+ private:
+  // Receives some bytes, or lets the session's next deadline or `limit_ns` pass.
+  Task<> step(std::uint64_t limit_ns);
+  Task<> serve();
+  void take_bytes(std::span<const std::byte> bytes);
+  void take_descriptors(msghdr& message);
+  void perform(RequesterActions actions);
+  void send(std::span<const std::byte> bytes);
+  void finish(const Error& reason);
+  [[nodiscard]] bool is_cut() const { return ended_.has_value(); }
+  [[nodiscard]] Error out_of_time() const;
+
+  static constexpr std::size_t kReceiveBytes = std::size_t{16} << 10;
+
+  EventLoop& loop_;
+  UniqueFd socket_;
+  std::string provider_text_;
+  RequesterSession session_;
+  FrameReader reader_;
+  std::array<std::byte, kReceiveBytes> receive_buffer_;
+  std::vector<UniqueFd> frame_descriptors_;  // that came with the frame being read
+  Established established_;
+  bool is_established_ = false;
+  std::optional<LeaseDelayed> delayed_;  // the last that the provider said
+  std::optional<Error> ended_;
+  Gate gate_;
+  std::function<void(const Error&)> on_ended_;
+};
+
+}  // namespace rram

@@ -1,0 +1,158 @@
+// The provider's end of one lane over a stream socket (TCP or Unix): receives READ and WRITE and
+// carries them out on the lease's memory. Payload is received into that memory and sent from it;
+// the only payload bytes that are copied are those that came together with a request into the
+// look-ahead buffer.
+//
+// What every receive asks for: [rest of the payload of the current WRITE -> its place][look-ahead].
+// So requests come in batches without a system call each. Replies gather while completions are
+// handled and leave with one sendmsg at the turn's end, one in flight at a time.
+//
+// Owned by the connection's coroutine; lives on the thread of its loop. It may be destroyed when
+// serve() has resumed.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <array>
+#include <atomic>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "base/result.h"
+#include "base/task.h"
+#include "rdma/wire/codec.h"
+#include "rdma/wire/frames.h"
+
+namespace rram {
+
+// What one worker's lanes have carried. Written by that worker only, read by any thread.
+struct DataCounters {
+  std::atomic<std::uint64_t> reads{0};
+  std::atomic<std::uint64_t> writes{0};
+  std::atomic<std::uint64_t> read_bytes{0};
+  std::atomic<std::uint64_t> written_bytes{0};
+};
+
+class TcpResponder final : private Flusher {
+ public:
+  // Requests that may wait for their replies to leave; beyond it nothing is received.
+  static constexpr std::size_t kMaxQueuedReplies = 256;
+
+  // `socket_fd`, `counters` and the memory of `regions` outlive this object. `regions`: the
+  // segments of the lease, in its order, of equal size.
+  TcpResponder(EventLoop& loop, int socket_fd, std::vector<std::span<std::byte>> regions,
+               DataCounters& counters);
+  ~TcpResponder();
+
+  // Serves until the peer closes, breaks a rule, or stop(). When it resumes, nothing is in flight:
+  // the memory will not be touched any more. Errors: kProtocol and kInvalidArgument (out of range;
+  // the peer has been sent the ERROR frame), kDisconnected (the connection broke), kCancelled
+  // (stopped).
+  Task<Status> serve();
+
+  // Ends the connection now, whatever the peer does: an ERROR frame if the socket takes it at once,
+  // then shutdown. serve() resumes soon after.
+  void stop(WireError code, std::string_view text);
+
+ private:
+  // More than a few requests, less than what a copy would cost beside a system call.
+  static constexpr std::size_t kLookAheadBytes = 512;
+
+  struct Reply {
+    FrameHeader header;
+    std::span<const std::byte> payload;
+  };
+
+  // What has to happen before the next request can be taken.
+  enum class Need : std::uint8_t { kBytes, kRepliesSent, kEnd };
+
+  class Reception final : public RingCompletion {
+   public:
+    explicit Reception(TcpResponder& responder) : responder_(responder) {}
+    static constexpr bool await_ready() noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> awaiter);
+    [[nodiscard]] int await_resume() const noexcept { return result_; }
+    void on_completion(std::int32_t result, std::uint32_t flags) override;
+
+   private:
+    TcpResponder& responder_;
+    std::coroutine_handle<> awaiter_;
+    int result_ = 0;
+    bool expect_bytes_ = false;  // the last receive left some in the socket
+  };
+
+  class Transmission final : public RingCompletion {
+   public:
+    explicit Transmission(TcpResponder& responder) : responder_(responder) {}
+    void on_completion(std::int32_t result, std::uint32_t flags) override;
+
+   private:
+    TcpResponder& responder_;
+  };
+
+  // Resumes after the send that is in flight, or at once if there is none.
+  struct SendEnd {
+    TcpResponder& responder;
+    [[nodiscard]] bool await_ready() const noexcept { return responder.sending_.empty(); }
+    void await_suspend(std::coroutine_handle<> awaiter) const noexcept {
+      responder.send_waiter_ = awaiter;
+    }
+    static constexpr void await_resume() noexcept {}
+  };
+
+  Need take_buffered();
+  Need take_request();
+  Need begin_write();
+  void finish_write();
+  void take_payload();
+  Need refuse(WireError code, Error reason);
+  void prepare_reception();
+  void accept_received(std::size_t received_bytes);
+
+  [[nodiscard]] std::size_t buffered_bytes() const { return look_end_ - look_begin_; }
+  [[nodiscard]] bool is_being_read(std::span<const std::byte> memory) const;
+
+  void queue_reply(const FrameHeader& header, std::span<const std::byte> payload);
+  void flush() override;
+  void submit_send();
+  void on_sent(std::int32_t result);
+
+  EventLoop& loop_;
+  const int socket_fd_;
+  const std::vector<std::span<std::byte>> regions_;
+  const RegionLimits limits_;
+  DataCounters& counters_;
+
+  // Receiving.
+  Reception reception_{*this};
+  std::array<std::byte, kLookAheadBytes> look_ahead_;
+  std::size_t look_begin_ = 0;
+  std::size_t look_end_ = 0;
+  DataRequest request_{};            // the WRITE whose payload is coming
+  std::span<std::byte> write_rest_;  // where the rest of it goes
+  bool is_request_pending_ = false;  // request_ was checked but must wait for replies to leave
+  std::array<iovec, 2> receive_parts_{};
+  msghdr receive_message_{};
+
+  // Sending.
+  Transmission transmission_{*this};
+  std::vector<Reply> queued_;
+  std::vector<Reply> sending_;
+  std::vector<iovec> send_parts_;
+  std::size_t next_part_ = 0;
+  msghdr send_message_{};
+  std::coroutine_handle<> send_waiter_;
+  std::vector<std::byte> error_frame_;
+
+  std::optional<Error> ending_;  // why serve() will end
+  bool is_stopped_ = false;
+};
+
+}  // namespace rram

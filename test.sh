@@ -1,0 +1,132 @@
+#!/bin/bash
+# Builds and tests everything: ./test.sh [--quick] [--sanitize address|thread] [--filter REGEX]
+# Ends with "N passed, N failed, N skipped"; the exit status is 0 when nothing failed.
+set -euo pipefail
+
+ROOT=$(dirname "$(readlink -f "$0")")
+# shellcheck source=tests/report.sh
+source "$ROOT/tests/report.sh"
+
+usage() {
+  cat <<'TEXT'
+usage: ./test.sh [OPTIONS]
+  --quick              short: fewer combinations of transports and front ends, no long scenarios
+  --sanitize KIND      address (with undefined behaviour) or thread: tests a build of that kind
+  --filter REGEX       only suites, scenarios and checks whose name matches
+  --build DIR          the build directory (default: build, build-asan or build-tsan)
+  --lint all           clang-tidy over everything, not only over what changed since the last commit
+  --results FILE       add the results to FILE and print no closing line
+TEXT
+}
+
+QUICK=
+SANITIZE=
+FILTER=.
+LINT=
+BUILD=
+RESULTS=
+
+parse_options() {
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --quick) QUICK=--quick ;;
+      --sanitize) SANITIZE=$2 && shift ;;
+      --filter) FILTER=$2 && shift ;;
+      --build) BUILD=$2 && shift ;;
+      --lint) LINT=$2 && shift ;;
+      --results) RESULTS=$2 && shift ;;
+      -h | --help) usage && exit 0 ;;
+      *) usage >&2 && exit 2 ;;
+    esac
+    shift
+  done
+  case $SANITIZE in
+    "") BUILD=${BUILD:-$ROOT/build} ;;
+    address) BUILD=${BUILD:-$ROOT/build-asan} ;;
+    thread) BUILD=${BUILD:-$ROOT/build-tsan} ;;
+    *) usage >&2 && exit 2 ;;
+  esac
+}
+
+heading() {
+  echo "== $* ($((SECONDS / 60)):$(printf '%02d' $((SECONDS % 60))))"
+}
+
+configure() {
+  local -a options=(-Dbuildtype=release)
+  case $SANITIZE in
+    address) options=(-Dbuildtype=debugoptimized "-Db_sanitize=address,undefined") ;;
+    thread) options=(-Dbuildtype=debugoptimized -Db_sanitize=thread) ;;
+  esac
+  if [[ -n $SANITIZE ]]; then options+=(-Db_lundef=false -Dbenchmarks=disabled); fi
+  if [[ -z ${CXX:-} ]] && command -v ccache >/dev/null; then export CXX="ccache g++"; fi
+  [[ -f $BUILD/build.ninja ]] || meson setup "$BUILD" "$ROOT" "${options[@]}" >"$BUILD.log" 2>&1 ||
+    { tail -n 20 "$BUILD.log" && return 1; }
+  rm -f "$BUILD.log"
+}
+
+build() {
+  heading "build in ${BUILD#"$ROOT"/}"
+  if configure && ninja -C "$BUILD" --quiet; then
+    return 0
+  fi
+  report_fail build
+  return 1
+}
+
+slowness() {
+  case $SANITIZE in
+    address) echo 4 ;;
+    thread) echo 8 ;;
+    *) echo 1 ;;
+  esac
+}
+
+run_suites() {
+  heading "test programs"
+  "$ROOT/tests/run_suites.sh" --build "$BUILD" --filter "$FILTER" --slow "$(slowness)"
+}
+
+run_lint() {
+  [[ -z $SANITIZE && lint =~ $FILTER ]] || return 0
+  heading "lint"
+  "$ROOT/tests/lint/run_lint.sh" ${LINT:+--$LINT} --build "$BUILD" || true
+}
+
+run_scenarios() {
+  local -a options=(--build "$BUILD" --filter "$FILTER" --slow "$(slowness)")
+  heading "scenarios on real mounts"
+  if [[ -n $QUICK ]]; then options+=(--quick); fi
+  if [[ -n $SANITIZE ]]; then options+=(--key); fi
+  # A sanitizer makes everything several times slower.
+  case $SANITIZE in
+    address) export EXERCISER_OPERATIONS=${EXERCISER_OPERATIONS:-100000} ;;
+    thread) export EXERCISER_OPERATIONS=${EXERCISER_OPERATIONS:-10000} ;;
+  esac
+  "$ROOT/tests/mount/run_scenarios.sh" "${options[@]}" --no-summary || true
+}
+
+finish() {
+  list_not_passed "$RRAM_RESULTS"
+  if [[ -z $RESULTS ]]; then
+    count_results "$RRAM_RESULTS"
+  elif grep -q '^failed' "$RRAM_RESULTS"; then
+    return 1
+  fi
+}
+
+main() {
+  parse_options "$@"
+  RRAM_RESULTS=${RESULTS:-$(mktemp)}
+  export RRAM_RESULTS
+  : >>"$RRAM_RESULTS"
+  "$ROOT/tests/install-packages.sh" build test lint
+  if build; then
+    run_suites
+    run_lint
+    run_scenarios
+  fi
+  finish
+}
+
+main "$@"

@@ -1,0 +1,42 @@
+// The bytes of a fuzzer, taken piece by piece.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <span>
+
+namespace rram::fuzz {
+
+class Input {
+ public:
+  Input(const std::uint8_t* data, std::size_t size) : rest_(std::as_bytes(std::span(data, size))) {}
+
+  [[nodiscard]] bool empty() const { return rest_.empty(); }
+
+  // 0 when there is no more.
+  std::uint8_t byte() {
+    const auto taken = bytes(1);
+    return taken.empty() ? std::uint8_t{0} : static_cast<std::uint8_t>(taken[0]);
+  }
+
+  // At most `count` bytes; fewer at the end.
+  std::span<const std::byte> bytes(std::size_t count) {
+    const auto taken = rest_.first(std::min(count, rest_.size()));
+    rest_ = rest_.subspan(taken.size());
+    return taken;
+  }
+
+ private:
+  std::span<const std::byte> rest_;
+};
+
+// What must hold for every input; works in every build type.
+inline void require(bool holds) {
+  if (!holds) {
+    std::abort();
+  }
+}
+
+}  // namespace rram::fuzz

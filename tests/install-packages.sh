@@ -1,0 +1,71 @@
+#!/bin/bash
+# Installs with apt what building and testing need and what is missing.
+# usage: install-packages.sh [build] [test] [lint]     (default: build)
+set -eu
+
+packages_of() {
+  case $1 in
+    build) echo ca-certificates meson ninja-build g++ ccache pkg-config fuse3 libfuse3-dev \
+      liburing-dev libboost1.81-dev libfmt-dev libspdlog-dev libcli11-dev libssl-dev \
+      nlohmann-json3-dev libgtest-dev librapidcheck-dev libbenchmark-dev ;;
+    test) echo fio sqlite3 git jq attr psmisc procps util-linux iproute2 python3 ;;
+    lint) echo clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev shellcheck jq ;;
+    *)
+      echo "install-packages.sh: no group '$1'; there are build, test and lint" >&2
+      exit 2
+      ;;
+  esac
+}
+
+is_installed() {
+  [[ $(dpkg-query -W -f '${Status}' "$1" 2>/dev/null) == "install ok installed" ]]
+}
+
+missing_of() {
+  local package
+  for package in "$@"; do
+    is_installed "$package" || echo "$package"
+  done
+}
+
+fail() {
+  echo "install-packages.sh: $*" >&2
+  exit 1
+}
+
+install() {
+  local log
+  log=$(mktemp)
+  echo "installing: $*"
+  if ! apt-get update -qq >"$log" 2>&1; then
+    tail -n 5 "$log" >&2
+    fail "apt-get update failed; is there a network?"
+  fi
+  # libboost1.81-dev and the default libboost-dev (1.74) exclude each other; apt replaces it.
+  if ! DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" \
+    >"$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    fail "apt-get install failed for: $*"
+  fi
+  rm -f "$log"
+}
+
+main() {
+  local group missing
+  local -a wanted=() names
+  [[ $# -gt 0 ]] || set -- build
+  for group in "$@"; do
+    names=()
+    read -r -d '' -a names < <(packages_of "$group") || true
+    [[ ${#names[@]} -gt 0 ]] || exit 2
+    wanted+=("${names[@]}")
+  done
+  command -v apt-get >/dev/null || fail "this needs a Debian 12 system (no apt-get here)"
+  missing=$(missing_of "${wanted[@]}" | sort -u)
+  [[ -n $missing ]] || return 0
+  [[ $(id -u) -eq 0 ]] || fail "as root please; missing: ${missing//$'\n'/ }"
+  mapfile -t wanted <<<"$missing"
+  install "${wanted[@]}"
+}
+
+main "$@"

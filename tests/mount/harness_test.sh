@@ -1,0 +1,70 @@
+#!/bin/bash
+# The scenario runner itself: it tells good from bad, ends what hangs, clears what is left behind.
+# usage: harness_test.sh
+set -euo pipefail
+
+here=$(dirname "$(readlink -f "$0")")
+work=$(mktemp -d "${TMPDIR:-/tmp}/harness-test.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+scenario() {
+  mkdir -p "$work/scenarios"
+  { echo "matrix=none" && cat; } >"$work/scenarios/$1.sh"
+}
+
+expect_line() {
+  grep -Eq "$1" "$work/output" || { echo "missing: $1" && cat "$work/output" && exit 1; }
+}
+
+scenario good <<'END'
+scenario() { echo fine; }
+END
+scenario bad <<'END'
+scenario() { false; echo "not reached"; }
+END
+scenario bad_in_function <<'END'
+inner() { expect_equal "one" 1 2; }
+scenario() { inner; }
+END
+scenario bad_in_substitution <<'END'
+scenario() { local got; got=$(cat /nowhere); }
+END
+scenario hangs <<'END'
+limit_s=1
+scenario() { sleep 1000; }
+END
+scenario leaves_a_daemon <<'END'
+scenario() { setsid sleep 4242 </dev/null >/dev/null 2>&1 & }
+END
+scenario skips <<'END'
+scenario() { skip "a reason"; }
+END
+scenario lacks_a_program <<'END'
+needs="no-such-program"
+scenario() { true; }
+END
+scenario mounts_and_dies <<'END'
+scenario() { mount -t tmpfs none "$MNT"; fail "on purpose"; }
+END
+
+if RRAM_RESULTS=$work/results "$here/run_scenarios.sh" --build "$work" \
+  --scenarios "$work/scenarios" >"$work/output" 2>&1; then
+  echo "the runner did not fail" && exit 1
+fi
+expect_line '^PASS good \('
+expect_line '^FAIL bad$'
+expect_line '^FAIL bad_in_function$'
+expect_line "one: got '1', expected '2'"
+expect_line '^FAIL bad_in_substitution$'
+expect_line '^FAIL hangs$'
+expect_line 'over the time limit'
+expect_line '^PASS leaves_a_daemon'
+expect_line '^SKIP skips: a reason$'
+expect_line '^SKIP lacks_a_program: no no-such-program here$'
+expect_line '^FAIL mounts_and_dies$'
+expect_line '^2 passed, 5 failed, 2 skipped$'
+if grep -q "not reached" "$work/output"; then echo "went on after a failure" && exit 1; fi
+if grep -qa 'sleep.4242' /proc/[0-9]*/cmdline 2>/dev/null; then
+  echo "a daemon was left" && exit 1
+fi
+if grep -q rram-scenarios /proc/self/mountinfo; then echo "a mount was left" && exit 1; fi

@@ -1,0 +1,105 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # others use what is set here
+# What a scenario may use. Sourced by scenario_shell.sh, which runs one scenario in a process of
+# its own with these set by run_scenarios.sh:
+#   WORK        an empty directory, not on the mount; removed afterwards
+#   MNT         the usual mount point, below WORK
+#   BUILD       the build directory         ROOT        the source tree
+#   TRANSPORT   local, shm or tcp           FRONT_END   io_uring or dev_fuse
+#   RUN_MODE    quick or full               SLOW        1, or more under sanitizers
+# A scenario fails when a command fails, by `fail`, or when it does not end in time.
+
+RRAM_PROVIDER=$BUILD/provider/rram-provider
+RRAMFS=$BUILD/fusefs/rramfs
+EXERCISER=$BUILD/tests/mount/exerciser
+STATUS_SKIP=77
+ENDING_S=$((15 * SLOW)) # the time a daemon has for its orderly end
+
+fail() {
+  echo "FAILED: $*"
+  exit 1
+}
+
+skip() {
+  echo "$*" >"$WORK/skip-reason"
+  exit "$STATUS_SKIP"
+}
+
+step() {
+  echo "--- $*"
+}
+
+# expect_equal WHAT GOT EXPECTED
+expect_equal() {
+  [[ $2 == "$3" ]] || fail "$1: got '$2', expected '$3'"
+}
+
+# expect_at_least WHAT GOT LOWEST
+expect_at_least() {
+  (($2 >= $3)) || fail "$1: got $2, expected at least $3"
+}
+
+# expect_match WHAT TEXT REGEX
+expect_match() {
+  [[ $2 =~ $3 ]] || fail "$1: '$2' does not match '$3'"
+}
+
+# expect_failure COMMAND...: must not succeed; its words are left in $OUTPUT.
+expect_failure() {
+  local status=0
+  OUTPUT=$("$@" 2>&1) || status=$?
+  [[ $status -ne 0 ]] || fail "succeeded, but must not: $* (it said: $OUTPUT)"
+  # A command that died by a signal did not fail in an orderly way.
+  [[ $status -lt 124 ]] || fail "ended with status $status: $* (it said: $OUTPUT)"
+}
+
+# wait_until SECONDS WHAT COMMAND...
+wait_until() {
+  local deadline=$(($(now_ms) + $1 * 1000)) what=$2
+  shift 2
+  until "$@"; do
+    (($(now_ms) < deadline)) || fail "not in time: $what"
+    sleep 0.05
+  done
+}
+
+process_gone() {
+  local state
+  state=$(sed 's/.*) //; s/ .*//' "/proc/$1/stat" 2>/dev/null) || return 0
+  [[ $state == Z || -z $state ]]
+}
+
+is_mounted() {
+  grep -q " $1 " /proc/self/mountinfo
+}
+
+# Every process of this scenario whose program is $1. They carry the scenario's token in their
+# environment, daemons too.
+processes_of() {
+  local process
+  for process in $(processes_with_token "$RRAM_TOKEN"); do
+    if [[ $(readlink "/proc/$process/exe") == "$(readlink -f "$1")" ]]; then
+      echo "$process"
+    fi
+  done
+}
+
+total_bytes_of() {
+  stat -f -c '%S %b' "$1" | awk '{print $1 * $2}'
+}
+
+free_bytes_of() {
+  stat -f -c '%S %a' "$1" | awk '{print $1 * $2}'
+}
+
+drop_caches() {
+  sync -f "$MNT"
+  [[ ! -w /proc/sys/vm/drop_caches ]] || echo 3 >/proc/sys/vm/drop_caches
+}
+
+# random_file PATH MEBIBYTES: not compressible, the same for the same path and size.
+random_file() {
+  head -c "$2M" /dev/zero |
+    openssl enc -aes-128-ctr -nosalt -K 00112233445566778899aabbccddeeff \
+      -iv "$(echo -n "$1" | md5sum | cut -c 1-32)" >"$1"
+}

@@ -1,0 +1,231 @@
+#!/bin/bash
+# Runs scenarios on real mounts of separate processes, each in its own directory, process group
+# and time limit, over transports and front ends.
+# usage: run_scenarios.sh [--build DIR] [--quick] [--key] [--slow N] [--filter REGEX]
+#                         [--transport T] [--front-end F] [--scenarios DIR] [--list]
+#                         [--no-summary]
+# A scenario is a file tests/{process,mount}/scenarios/NAME.sh with a function `scenario` and:
+#   matrix=all     every transport with every front end (in a quick run: as cover)
+#   matrix=cover   every transport and every front end at least once (in a quick run: as once)
+#   matrix=once    tcp over io_uring
+#   matrix=none    does not mount, or chooses itself
+#   transports="shm tcp"  only these (default: all three)
+#   limit_s=N      its time limit in seconds
+#   mode=full      not in quick runs
+#   key=yes        also run under sanitizers (--key)
+#   needs="a b"    programs without which it is skipped
+set -euo pipefail
+
+here=$(dirname "$(readlink -f "$0")")
+ROOT=$(readlink -f "$here/../..")
+# shellcheck source=tests/report.sh
+source "$ROOT/tests/report.sh"
+# shellcheck source=tests/mount/processes.sh
+source "$here/processes.sh"
+
+BUILD=$ROOT/build
+RUN_MODE=full
+ONLY_KEY=no
+ONLY_LIST=no
+SUMMARY=yes
+SLOW=1
+FILTER=.
+ONLY_TRANSPORT=.
+ONLY_FRONT_END=.
+SCENARIO_DIRECTORIES=("$ROOT/tests/process/scenarios" "$here/scenarios")
+ENABLE_URING=/sys/module/fuse/parameters/enable_uring
+URING_BEFORE=
+SCRATCH=
+
+parse_options() {
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --build) BUILD=$(readlink -f "$2") && shift ;;
+      --quick) RUN_MODE=quick ;;
+      --key) ONLY_KEY=yes ;;
+      --slow) SLOW=$2 && shift ;;
+      --filter) FILTER=$2 && shift ;;
+      --transport) ONLY_TRANSPORT=$2 && shift ;;
+      --front-end) ONLY_FRONT_END=$2 && shift ;;
+      --scenarios) SCENARIO_DIRECTORIES=("$(readlink -f "$2")") && shift ;;
+      --no-summary) SUMMARY=no ;;
+      --list) ONLY_LIST=yes ;;
+      *)
+        echo "run_scenarios.sh: unknown option $1" >&2
+        exit 2
+        ;;
+    esac
+    shift
+  done
+}
+
+combinations_of() {
+  local width=$1
+  if [[ $RUN_MODE == quick || $ONLY_KEY == yes ]]; then
+    case $width in
+      all) width=cover ;;
+      cover) width=once ;;
+    esac
+  fi
+  case $width in
+    all) printf '%s\n' {local,shm,tcp}' '{io_uring,dev_fuse} ;;
+    cover) printf '%s\n' 'local io_uring' 'shm dev_fuse' 'tcp io_uring' ;;
+    once) echo 'tcp io_uring' ;;
+    none) echo '- -' ;;
+    *)
+      echo "a scenario has an unknown matrix '$1'" >&2
+      exit 2
+      ;;
+  esac
+}
+
+# settings_of FILE: "matrix limit_s mode key transports(by commas) needs..." as the file sets them.
+settings_of() (
+  matrix=once limit_s=60 mode=quick key=no transports="local shm tcp -" needs=
+  # shellcheck source=/dev/null
+  source "$1"
+  echo "$matrix $limit_s $mode $key ${transports// /,} $needs"
+)
+
+is_wanted() {
+  local mode=$1 key=$2
+  [[ $RUN_MODE == full || $mode == quick ]] && [[ $ONLY_KEY == no || $key == yes ]]
+}
+
+# Why a scenario cannot run here; empty when it can.
+obstacle() {
+  local front_end=$1 program
+  shift
+  for program in "$@"; do
+    command -v "$program" >/dev/null || { echo "no $program here" && return; }
+  done
+  [[ $front_end != - ]] || return 0
+  [[ -w /dev/fuse ]] || { echo "no /dev/fuse here" && return; }
+  if [[ $front_end == io_uring ]] && ! grep -qs Y "$ENABLE_URING"; then
+    echo "this kernel does not offer FUSE over io_uring"
+  fi
+}
+
+allow_uring() {
+  [[ -w $ENABLE_URING ]] || return 0
+  URING_BEFORE=$(cat "$ENABLE_URING")
+  echo Y >"$ENABLE_URING" || URING_BEFORE=
+}
+
+at_exit() {
+  [[ -z $URING_BEFORE ]] || echo "$URING_BEFORE" >"$ENABLE_URING"
+  [[ -z $SCRATCH ]] || rm -rf --one-file-system "$SCRATCH"
+}
+
+# Sanitizer reports of daemons go to files: their standard error is not always open.
+sanitizer_settings() {
+  export ASAN_OPTIONS="log_path=$1/sanitizer:detect_leaks=1:${ASAN_OPTIONS_MORE:-}"
+  export UBSAN_OPTIONS="log_path=$1/sanitizer:print_stacktrace=1:halt_on_error=1"
+  export TSAN_OPTIONS="log_path=$1/sanitizer:second_deadlock_stack=1:${TSAN_OPTIONS_MORE:-}"
+}
+
+# start_scenario FILE WORK TRANSPORT FRONT_END LIMIT_S
+start_scenario() (
+  export BUILD ROOT RUN_MODE SLOW WORK=$2 MNT=$2/mnt TRANSPORT=$3 FRONT_END=$4 RRAM_RESULTS
+  sanitizer_settings "$2"
+  # timeout(1) makes a process group of its own and ends all of it.
+  exec timeout -k 5 $(($5 * SLOW)) env "RRAM_TOKEN=$RRAM_TOKEN" "$here/scenario_shell.sh" "$1" \
+    >"$2/log" 2>&1 </dev/null
+)
+
+# What a scenario left behind ends here, however it ended itself.
+clean_up_after() {
+  local work=$1
+  detach_all_below "$work"
+  if ! end_processes "$RRAM_TOKEN"; then
+    echo "FAILED: processes had to be killed" >>"$work/log"
+  fi
+  detach_all_below "$work"
+}
+
+append_daemon_logs() {
+  local file
+  for file in "$1"/*.err "$1"/sanitizer.*; do
+    if [[ -s $file ]]; then
+      echo "[$(basename "$file")]"
+      tail -n 40 "$file"
+    fi
+  done >>"$1/log"
+}
+
+# judge NAME STATUS WORK START_MS
+judge() {
+  local name=$1 status=$2 work=$3 start=$4
+  if [[ $status -eq 77 ]]; then
+    report_skip "$name" "$(cat "$work/skip-reason")"
+    return
+  fi
+  if [[ $status -eq 0 ]] && ! compgen -G "$work/sanitizer.*" >/dev/null; then
+    report_pass "$name" "$start"
+    return
+  fi
+  case $status in
+    0) echo "FAILED: a sanitizer complained" >>"$work/log" ;;
+    124 | 137) echo "FAILED: over the time limit" >>"$work/log" ;;
+  esac
+  append_daemon_logs "$work"
+  mkdir -p "$BUILD/scenario-logs"
+  cp "$work/log" "$BUILD/scenario-logs/$name.log"
+  report_fail "$name" "$work/log"
+  echo "    whole log: $BUILD/scenario-logs/$name.log"
+}
+
+run_one() {
+  local file=$1 name=$2 transport=$3 front_end=$4 limit_s=$5 work start status=0
+  work=$SCRATCH/$name
+  mkdir "$work"
+  RRAM_TOKEN=$(basename "$SCRATCH").$name
+  start=$(now_ms)
+  start_scenario "$file" "$work" "$transport" "$front_end" "$limit_s" || status=$?
+  clean_up_after "$work"
+  judge "$name" "$status" "$work" "$start"
+  rm -rf --one-file-system "$work"
+}
+
+run_file() {
+  local file=$1 name full transport front_end matrix limit_s mode key transports needs why
+  name=$(basename "$file" .sh)
+  read -r matrix limit_s mode key transports needs < <(settings_of "$file")
+  is_wanted "$mode" "$key" || return 0
+  while read -r transport front_end; do
+    [[ ,$transports, == *,$transport,* ]] || continue
+    full=$name
+    [[ $transport == - ]] || full=$name.$transport.$front_end
+    [[ $full =~ $FILTER && $transport =~ $ONLY_TRANSPORT && $front_end =~ $ONLY_FRONT_END ]] ||
+      continue
+    if [[ $ONLY_LIST == yes ]]; then
+      echo "$full"
+      continue
+    fi
+    # shellcheck disable=SC2086 # a list of words
+    why=$(obstacle "$front_end" $needs)
+    if [[ -n $why ]]; then
+      report_skip "$full" "$why"
+    else
+      run_one "$file" "$full" "$transport" "$front_end" "$limit_s"
+    fi
+  done < <(combinations_of "$matrix")
+}
+
+main() {
+  local file directory
+  parse_options "$@"
+  if [[ -z ${RRAM_RESULTS:-} || $RRAM_RESULTS == /dev/null ]]; then
+    RRAM_RESULTS=$(mktemp)
+  fi
+  trap at_exit EXIT
+  trap 'exit 130' INT TERM
+  SCRATCH=$(mktemp -d /tmp/rram-scenarios.XXXXXX)
+  [[ $ONLY_LIST == yes ]] || allow_uring
+  for directory in "${SCENARIO_DIRECTORIES[@]}"; do
+    for file in "$directory"/*.sh; do run_file "$file"; done
+  done
+  [[ $ONLY_LIST == yes || $SUMMARY == no ]] || count_results "$RRAM_RESULTS"
+}
+
+main "$@"

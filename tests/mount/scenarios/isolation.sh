@@ -1,0 +1,72 @@
+# shellcheck shell=bash disable=SC2034
+# Nobody ever reads what another requester wrote: memory is zeroed, holes are zeros.
+matrix=cover
+transports="shm tcp"
+limit_s=180
+key=yes
+
+PATTERN=secret-of-the-first-requester
+
+fill_with_pattern() {
+  # yes(1) ends by a closed pipe, which is no failure here.
+  (set +o pipefail && yes "$PATTERN" |
+    dd of="$1/pattern" bs=1M count="$2" iflag=fullblock oflag=direct status=none)
+}
+
+# Touches one byte in many places, so that blocks are taken without being written whole.
+touch_blocks() {
+  python3 - "$1/sparse" "$2" <<'PYTHON'
+import os, sys
+fd = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
+size = int(sys.argv[2]) << 20
+os.ftruncate(fd, size)
+for offset in range(0, size, 37 * 1024):
+    os.pwrite(fd, b"x", offset)
+os.fsync(fd)
+PYTHON
+}
+
+expect_clean() {
+  drop_caches
+  python3 - "$1" <<'PYTHON'
+import sys
+with open(sys.argv[1], "rb") as file:
+    while piece := file.read(1 << 20):
+        rest = piece.replace(b"\0", b"").replace(b"x", b"")
+        assert not rest, f"found {rest[:60]} before {file.tell()}"
+PYTHON
+}
+
+mount_at() {
+  rramfs_mount "$1" "providers=$(provider_list 1 128M),front_end=$FRONT_END,$2"
+}
+
+scenario() {
+  step "one after the other"
+  volume_start 1 128M
+  fill_with_pattern "$MNT" 120
+  detach
+  wait_until "$ENDING_S" "p1 is idle" provider_is_idle p1
+  mount_at "$MNT" noatime
+  touch_blocks "$MNT" 120
+  expect_clean "$MNT/sparse"
+
+  step "what was deleted does not come back in holes"
+  rm "$MNT/sparse"
+  fill_with_pattern "$MNT" 100
+  rm "$MNT/pattern"
+  touch_blocks "$MNT" 100
+  expect_clean "$MNT/sparse"
+  detach
+  wait_until "$ENDING_S" "p1 is idle" provider_is_idle p1
+
+  step "two at once"
+  mount_at "$MNT" size=64M
+  mount_at "$WORK/second" size=64M
+  fill_with_pattern "$MNT" 60
+  touch_blocks "$WORK/second" 60
+  expect_clean "$WORK/second/sparse"
+  expect_equal "the first one's lines" "$(head -n 1 "$MNT/pattern")" "$PATTERN"
+  expect_equal "leases" "$(provider_counter p1 leases)" 2
+  detach "$WORK/second"
+}
