@@ -172,10 +172,11 @@ void print(const Run& run, const Settings& settings, std::vector<Measured>& all)
     const auto last = static_cast<double>(latencies_ns.size() - 1);
     return latencies_ns[static_cast<std::size_t>(part * last)] / 1000.0;
   };
-  fmt::print("{:5} {:>9} depth {:3} x {} : {:10.0f} op/s {:9.1f} MiB/s  p50 {:8.1f} us  p99 {:8.1f} us\n",
-             run.kind == Kind::kRead ? "read" : "write", size_text(run.size_bytes), run.depth,
-             settings.workers, per_second,
-             per_second * static_cast<double>(run.size_bytes) / 1048576.0, at(0.5), at(0.99));
+  fmt::print(
+      "{:5} {:>9} depth {:3} x {} : {:10.0f} op/s {:9.1f} MiB/s  p50 {:8.1f} us  p99 {:8.1f} us\n",
+      run.kind == Kind::kRead ? "read" : "write", size_text(run.size_bytes), run.depth,
+      settings.workers, per_second, per_second * static_cast<double>(run.size_bytes) / 1048576.0,
+      at(0.5), at(0.99));
   std::fflush(stdout);
 }
 
@@ -250,9 +251,9 @@ Status measure_all(const Settings& settings) {
     if (!key) return std::unexpected(key.error());
     options.key = *key;
   }
-  options.wanted_bytes =
-      endpoint->size_bytes == 0 ? settings.span_bytes
-                                : std::min(settings.span_bytes, endpoint->size_bytes);
+  options.wanted_bytes = endpoint->size_bytes == 0
+                             ? settings.span_bytes
+                             : std::min(settings.span_bytes, endpoint->size_bytes);
   Result<std::unique_ptr<EventLoop>> loop = EventLoop::create({});
   if (!loop) return std::unexpected(loop.error());
   ConnectedLease connected;

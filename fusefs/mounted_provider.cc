@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/backoff.h"
 #include "base/size_text.h"
 
 namespace rram {
@@ -12,6 +13,8 @@ namespace rram {
 namespace {
 constexpr std::uint64_t kFirstRetryMs = 50;
 constexpr std::uint64_t kLastRetryMs = 2000;
+// One attempt on a provider that may be dead: short, so that detaching does not wait for it.
+constexpr std::uint64_t kRetryTimeoutMs = 1000;
 }  // namespace
 
 MountedProvider::MountedProvider(EventLoop& control_loop, Volume& volume, unsigned index,
@@ -52,12 +55,12 @@ void MountedProvider::on_disconnected(const Error& reason) {
 }
 
 Task<> MountedProvider::reconnect() {
-  std::uint64_t delay_ms = kFirstRetryMs;
-  while (!reconnecting_.is_closed()) {
-    co_await loop_.sleep_ms(delay_ms);
-    delay_ms = std::min(delay_ms * 2, kLastRetryMs);
+  Backoff backoff(kFirstRetryMs, kLastRetryMs);
+  for (;;) {
+    co_await backoff.pause(loop_, reconnecting_);
     if (reconnecting_.is_closed()) co_return;
-    const Status connected = co_await lease_->reconnect(timeout_ms_);
+    const Status connected =
+        co_await lease_->reconnect(std::min(timeout_ms_, kRetryTimeoutMs));
     if (connected) {
       is_control_up_ = true;
       note_up_if_whole();

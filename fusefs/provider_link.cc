@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/backoff.h"
 #include "fusefs/mounted_provider.h"
 
 namespace rram {
@@ -10,6 +11,8 @@ namespace rram {
 namespace {
 constexpr std::uint64_t kFirstRetryMs = 50;
 constexpr std::uint64_t kLastRetryMs = 2000;
+// One attempt on a provider that may be dead: short, so that detaching does not wait for it.
+constexpr std::uint64_t kRetryTimeoutMs = 1000;
 }  // namespace
 
 ProviderLink::ProviderLink(EventLoop& loop, MountedProvider& provider, std::span<std::byte> arena)
@@ -26,9 +29,8 @@ void ProviderLink::submit(Operation& operation) {
   lane_->submit(operation);
 }
 
-Task<Status> ProviderLink::open_lane() {
-  Result<std::unique_ptr<Lane>> lane =
-      co_await provider_.lease().open_lane(loop_, provider_.timeout_ms());
+Task<Status> ProviderLink::open_lane(std::uint64_t timeout_ms) {
+  Result<std::unique_ptr<Lane>> lane = co_await provider_.lease().open_lane(loop_, timeout_ms);
   if (!lane) co_return std::unexpected(lane.error());
   if (Status announced = (*lane)->announce_arena(arena_); !announced) {
     co_await (*lane)->close();
@@ -39,7 +41,7 @@ Task<Status> ProviderLink::open_lane() {
   co_return Status{};
 }
 
-Task<Status> ProviderLink::open() { return open_lane(); }
+Task<Status> ProviderLink::open() { return open_lane(provider_.timeout_ms()); }
 
 void ProviderLink::on_lane_broken(const Error& reason) {
   if (replacing_.is_closed() || lane_ == nullptr) return;
@@ -50,9 +52,10 @@ void ProviderLink::on_lane_broken(const Error& reason) {
 Task<> ProviderLink::replace_lane() {
   const std::unique_ptr<Lane> broken = std::exchange(lane_, nullptr);
   co_await broken->close();
-  std::uint64_t delay_ms = kFirstRetryMs;
+  const std::uint64_t timeout_ms = std::min(provider_.timeout_ms(), kRetryTimeoutMs);
+  Backoff backoff(kFirstRetryMs, kLastRetryMs);
   while (!replacing_.is_closed()) {
-    const Status opened = co_await open_lane();
+    const Status opened = co_await open_lane(timeout_ms);
     if (opened) {
       provider_.report_link_up();
       co_return;
@@ -62,8 +65,7 @@ Task<> ProviderLink::replace_lane() {
       provider_.report_lost(opened.error());
       co_return;
     }
-    co_await loop_.sleep_ms(delay_ms);
-    delay_ms = std::min(delay_ms * 2, kLastRetryMs);
+    co_await backoff.pause(loop_, replacing_);
   }
 }
 

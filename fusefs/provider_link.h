@@ -39,7 +39,7 @@ class ProviderLink {
   Task<> close();
 
  private:
-  Task<Status> open_lane();
+  Task<Status> open_lane(std::uint64_t timeout_ms);
   void on_lane_broken(const Error& reason);
   Task<> replace_lane();
 

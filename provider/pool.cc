@@ -70,13 +70,15 @@ Status Pool::populate(const PoolOptions& options) {
     threads.emplace_back([this, &state] { populate_some(segments_, state); });
   }
   std::unique_lock lock(state.mutex);
-  while (state.running_threads > 0) {
-    state.changed.wait_for(lock, kProgressInterval);
+  for (;;) {
+    const bool is_finished = state.running_threads == 0;
     const std::uint64_t done_bytes = state.done_segments * segment_bytes_;
     lock.unlock();
     const bool go_on = !options.on_progress || options.on_progress(done_bytes, size_bytes());
     lock.lock();
     if (!go_on && !state.failure) state.failure = Error{ErrorCode::kCancelled, "interrupted"};
+    if (is_finished) break;
+    state.changed.wait_for(lock, kProgressInterval, [&] { return state.running_threads == 0; });
   }
   lock.unlock();
   for (std::thread& thread : threads) thread.join();

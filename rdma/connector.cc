@@ -43,7 +43,7 @@ Task<MaybeLease> take_over_unix(EventLoop& loop, Endpoint endpoint, LeaseOptions
 }
 
 bool socket_exists(const std::string& path) {
-  struct stat about {};
+  struct stat about{};
   return ::stat(path.c_str(), &about) == 0 && S_ISSOCK(about.st_mode);
 }
 
@@ -54,9 +54,10 @@ Task<Result<bool>> is_this_host(EventLoop& loop, Endpoint host, std::uint64_t de
   if (!addresses) co_return std::unexpected(addresses.error());
   if (!std::ranges::any_of(*addresses, is_own_address)) co_return false;
   if (host.port != kDefaultPort) {
-    notes.push_back(fmt::format("not shm: port {} is not the default, so {} may belong to another "
-                                "provider; unix://PATH names its socket",
-                                host.port, kDefaultSocketPath));
+    notes.push_back(
+        fmt::format("not shm: port {} is not the default, so {} may belong to another "
+                    "provider; unix://PATH names its socket",
+                    host.port, kDefaultSocketPath));
     co_return false;
   }
   if (!socket_exists(std::string(kDefaultSocketPath))) {
@@ -93,9 +94,9 @@ Task<MaybeLease> take_by_any(EventLoop& loop, Endpoint endpoint, LeaseOptions op
 Task<Result<ConnectedLease>> connect_lease(EventLoop& loop, Endpoint endpoint,
                                            LeaseOptions options) {
   ConnectedLease connected;
-  MaybeLease lease = fail(ErrorCode::kUnavailable,
-                          fmt::format("{}: {}; use tcp:// or leave the scheme out",
-                                      endpoint_text(endpoint), kNoVerbs));
+  MaybeLease lease = fail(
+      ErrorCode::kUnavailable,
+      fmt::format("{}: {}; use tcp:// or leave the scheme out", endpoint_text(endpoint), kNoVerbs));
   switch (endpoint.scheme) {
     case Scheme::kLocal:
     case Scheme::kNull:

@@ -32,10 +32,9 @@ bool is_letter_or_digit(char c) {
 }
 
 bool is_host_name(std::string_view host) {
-  return !host.empty() && host.size() <= kMaxHostBytes &&
-         std::ranges::all_of(host, [](char c) {
-           return is_letter_or_digit(c) || c == '.' || c == '-' || c == '_';
-         });
+  return !host.empty() && host.size() <= kMaxHostBytes && std::ranges::all_of(host, [](char c) {
+    return is_letter_or_digit(c) || c == '.' || c == '-' || c == '_';
+  });
 }
 
 // An IPv6 address with an optional "%interface"; whether it is a real one, getaddrinfo says later.

@@ -183,22 +183,24 @@ void FileBlocks::back_with_granules(const SlotRange& range, Space& space) {
     granules = &slots_.split(range.slot);
   }
   const std::uint64_t backed = Backing{Block(), granules}.mask();
-  for_each_bit_run(backed, range.begin, range.end,
-                   [&](unsigned begin, unsigned end, bool is_backed) {
-                     while (!is_backed && begin < end) {
-                       unsigned order = static_cast<unsigned>(std::bit_width(end - begin)) - 1;
-                       auto block = space.allocate(order, file_start_, range.slot);
-                       while (!block) {
-                         assert(order > 0 && "free granules were counted before");
-                         block = space.allocate(--order, file_start_, range.slot);
-                       }
-                       for (unsigned g = 0; g < block->granules(); ++g) {
-                         (*granules)[begin + g] = block->single(g);
-                       }
-                       begin += block->granules();
-                       allocated_granules_ += block->granules();
-                     }
-                   });
+  // Never raised again: every provider is asked in vain before an order is given up.
+  unsigned order = space.geometry().max_order();
+  for_each_bit_run(backed, range.begin, range.end, [&](unsigned begin, unsigned end, bool has) {
+    while (!has && begin < end) {
+      const auto fitting = static_cast<unsigned>(std::bit_width(end - begin)) - 1;
+      order = std::min(order, fitting);
+      auto block = space.allocate(order, file_start_, range.slot);
+      while (!block) {
+        assert(order > 0 && "free granules were counted before");
+        block = space.allocate(--order, file_start_, range.slot);
+      }
+      for (unsigned g = 0; g < block->granules(); ++g) {
+        (*granules)[begin + g] = block->single(g);
+      }
+      begin += block->granules();
+      allocated_granules_ += block->granules();
+    }
+  });
 }
 
 // As backing_of(slot) will be once the plan's moves are committed.

@@ -9,12 +9,13 @@ namespace rram {
 
 namespace {
 
+// By order: where an aligned run may start.
+constexpr std::uint64_t kAlignedStarts[kMaxOrder + 1] = {
+    ~std::uint64_t{0},   0x5555555555555555U, 0x1111111111111111U, 0x0101010101010101U,
+    0x0001000100010001U, 0x0000000100000001U, 0x0000000000000001U};
+
 // Bit p set: an aligned free run of the order starts at granule p.
 std::uint64_t run_starts(std::uint64_t free_mask, unsigned order) {
-  // For order k + 1 only every 2^(k + 1)-th start is aligned.
-  constexpr std::uint64_t kAlignedStarts[kMaxOrder + 1] = {
-      ~std::uint64_t{0},   0x5555555555555555U, 0x1111111111111111U, 0x0101010101010101U,
-      0x0001000100010001U, 0x0000000100000001U, 0x0000000000000001U};
   std::uint64_t starts = free_mask;
   for (unsigned k = 0; k < order; ++k) {
     starts &= (starts >> (1U << k)) & kAlignedStarts[k + 1];

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <numeric>
 
 #include "fusefs/layout/block.h"
@@ -40,7 +41,7 @@ std::vector<std::uint64_t> weights_of(std::span<const std::uint64_t> capacities_
       // In floating point because bytes times entries may pass 64 bits; 53 bits are plenty here.
       const double share = static_cast<double>(weight) / static_cast<double>(total_bytes);
       const double entries = share * static_cast<double>(limit);
-      weight = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(entries + 0.5));
+      weight = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(std::llround(entries)));
     }
   }
   return weights;

@@ -9,10 +9,11 @@ namespace rram {
 
 namespace {
 
+constexpr std::uint64_t kGoldenRatioBits = 0x9E3779B97F4A7C15U;
+
 // Where the search begins when the preferred provider is full. Mixed, because turns and providers
 // go in step: the share of a full provider must go to all others and not to its neighbour.
 unsigned fallback_start(std::uint64_t turn, unsigned providers) {
-  constexpr std::uint64_t kGoldenRatioBits = 0x9E3779B97F4A7C15U;
   return static_cast<unsigned>((turn * kGoldenRatioBits >> 32U) % providers);
 }
 
@@ -164,6 +165,7 @@ const Space::Lease& Space::lease(unsigned provider) const {
 
 void Space::rebuild_placement() {
   std::vector<std::uint64_t> capacities_bytes;
+  capacities_bytes.reserve(leases_.size());
   for (unsigned provider = 0; provider < leases_.size(); ++provider) {
     capacities_bytes.push_back(capacity_bytes(provider));
   }

@@ -78,8 +78,8 @@ class Namespace {
   //                    link, or one with a NUL; kNotFound: an empty target; kNameTooLong: a target
   //                    longer than max_symlink_bytes; kTooManyLinks: the directory has max_links;
   //                    kNoSpace: max_inodes exist
-  //   Link             kStale; kNotPermitted: a directory; kNotFound: it has lost its last name;
-  //                    kExists; kTooManyLinks  (after the errors of the directory and the name)
+  //   Link             kStale; kExists; kNotPermitted: a directory; kNotFound: it has lost its last
+  //                    name; kTooManyLinks  (after the errors of the new directory and name)
   //   Unlink           kNotFound; kIsDirectory
   //   RemoveDirectory  kNotFound; kNotDirectory; kNotEmpty
   //   Rename           kNotFound: old name, or new name in an exchange; kExists: no-replace;

@@ -14,7 +14,8 @@ namespace {
 // What stat(2) shows as the size of a directory. POSIX leaves it open.
 constexpr std::uint64_t kDirectorySizeBytes = 4096;
 
-constexpr std::uint32_t kSymlinkPermissionBits = 0777;
+// Permissions of a symbolic link mean nothing; Linux shows all of them.
+constexpr std::uint32_t kSymlinkMode = S_IFLNK | 0777;
 
 bool has_valid_times(const SetAttributes& set) {
   const Timestamp fine;
@@ -82,7 +83,7 @@ Result<Outcome> Namespace::apply_change(const Create& create) {
     mode |= is_directory(mode) ? S_ISGID : 0;
   }
   if (is_symlink(mode)) {
-    mode |= kSymlinkPermissionBits;
+    mode = kSymlinkMode;
   }
   Inode& inode = add_inode(mode, create.uid, gid, create.at);
   {
@@ -112,14 +113,14 @@ Result<Outcome> Namespace::apply_change(const Link& link) {
     return std::unexpected(found.error());
   }
   Inode& inode = **found;
+  if (slot->entry != nullptr) {
+    return fail(ErrorCode::kExists);
+  }
   if (inode.is_directory()) {
     return fail(ErrorCode::kNotPermitted);
   }
   if (inode.nlink == 0) {
     return fail(ErrorCode::kNotFound);
-  }
-  if (slot->entry != nullptr) {
-    return fail(ErrorCode::kExists);
   }
   if (inode.nlink >= limits_.max_links) {
     return fail(ErrorCode::kTooManyLinks);

@@ -16,7 +16,8 @@
 
 namespace rram {
 
-// A new inode of any type with its first name. The type is in `mode`. In a directory with S_ISGID
+// A new inode of any type with its first name. The type is in `mode`, whose permission bits mean
+// nothing for a symbolic link. In a directory with S_ISGID
 // the new inode takes the directory's group, and a new directory its S_ISGID.
 struct Create {
   Ino parent = 0;

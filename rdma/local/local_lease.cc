@@ -22,8 +22,8 @@ constexpr std::uint64_t kUsualRegions = 64;
 constexpr std::uint64_t kMaxLocalBytes = std::uint64_t{1} << 50;
 
 std::uint64_t region_size_for(std::uint64_t size_bytes) {
-  const std::uint64_t even_share = std::bit_floor(std::max<std::uint64_t>(
-      size_bytes / kUsualRegions, 1));
+  const std::uint64_t even_share =
+      std::bit_floor(std::max<std::uint64_t>(size_bytes / kUsualRegions, 1));
   return std::clamp(even_share, kMinRegionSizeBytes, kMaxRegionSizeBytes);
 }
 
@@ -54,19 +54,18 @@ Result<std::unique_ptr<HeldLease>> LocalLease::create(const Endpoint& endpoint,
                                                       std::uint64_t wanted_bytes) {
   assert(endpoint.scheme == Endpoint::Scheme::kLocal || endpoint.scheme == Endpoint::Scheme::kNull);
   if (wanted_bytes > endpoint.size_bytes) {
-    return fail(ErrorCode::kNoSpace,
-                fmt::format("{} is smaller than the {} that are wanted", endpoint_text(endpoint),
-                            size_text(wanted_bytes)));
+    return fail(ErrorCode::kNoSpace, fmt::format("{} is smaller than the {} that are wanted",
+                                                 endpoint_text(endpoint), size_text(wanted_bytes)));
   }
   if (endpoint.size_bytes > kMaxLocalBytes) {
-    return fail(ErrorCode::kInvalidArgument, fmt::format("{} is more than {}",
-                                                         endpoint_text(endpoint),
-                                                         size_text(kMaxLocalBytes)));
+    return fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{} is more than {}", endpoint_text(endpoint), size_text(kMaxLocalBytes)));
   }
   const std::uint64_t asked_bytes = wanted_bytes == 0 ? endpoint.size_bytes : wanted_bytes;
   const std::uint64_t region_bytes = region_size_for(asked_bytes);
   std::vector<RemoteRegion> regions((asked_bytes + region_bytes - 1) / region_bytes);
-  for (std::uint32_t index = 0; RemoteRegion& region : regions) {
+  for (std::uint32_t index = 0; RemoteRegion & region : regions) {
     region.index = index++;
     region.length_bytes = region_bytes;
   }

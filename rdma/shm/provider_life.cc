@@ -29,9 +29,9 @@ void ProviderLife::end(const Error& reason) {
 }
 
 void ProviderLife::post(const SharedEntry& entry) {
-  entry->loop->post([this_life = this, entry] {
-    // A listener holds this object, so it is there as long as there is a listener.
-    if (entry->listener != nullptr) entry->listener->on_provider_gone(this_life->reason());
+  entry->loop->post([this, entry] {
+    // A listener holds this object, so this object is there as long as its listener is.
+    if (entry->listener != nullptr) entry->listener->on_provider_gone(reason());
   });
 }
 

@@ -19,11 +19,10 @@ Task<Result<std::unique_ptr<HeldLease>>> ShmLease::take(EventLoop& loop, Endpoin
       SegmentMap::create((*control)->take_descriptors(), region_bytes);
   if (!segments) {
     co_await (*control)->release(timeout_ms);
-    co_return fail(segments.error().code, fmt::format("{}: {}", (*control)->provider_text(),
-                                                      segments.error().message));
+    co_return fail(segments.error().code,
+                   fmt::format("{}: {}", (*control)->provider_text(), segments.error().message));
   }
-  co_return std::unique_ptr<HeldLease>(
-      new ShmLease(std::move(*control), std::move(*segments)));
+  co_return std::unique_ptr<HeldLease>(new ShmLease(std::move(*control), std::move(*segments)));
 }
 
 ShmLease::ShmLease(std::unique_ptr<ControlConnection> control,

@@ -56,8 +56,8 @@ Task<Status> ControlConnection::take_lease(bool descriptors) {
   }
   if (!established) co_return std::unexpected(established.error());
   joining_ = {established->terms, established->provider.incarnation};
-  provider_text_ = fmt::format("{} ({})", endpoint_text(endpoint_),
-                               name_view(established->provider.name));
+  provider_text_ =
+      fmt::format("{} ({})", endpoint_text(endpoint_), name_view(established->provider.name));
   regions_ = regions_from(established->regions);
   descriptors_ = std::move(established->descriptors);
   watch_driver();
@@ -69,8 +69,7 @@ Task<Result<Established>> ControlConnection::take_lease_once(TakeLease goal,
                                                              std::uint64_t deadline_ns) {
   Result<std::vector<SocketAddress>> addresses = co_await resolve(loop_, endpoint_, deadline_ns);
   if (!addresses) co_return std::unexpected(addresses.error());
-  Result<Dialled> dialled =
-      co_await dial(loop_, endpoint_, std::move(*addresses), deadline_ns);
+  Result<Dialled> dialled = co_await dial(loop_, endpoint_, std::move(*addresses), deadline_ns);
   if (!dialled) co_return std::unexpected(dialled.error());
   address_ = dialled->address;
   RequesterSessionOptions options =

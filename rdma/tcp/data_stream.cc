@@ -88,10 +88,9 @@ void DataStream::push(Operation& operation) {
   assert(length > 0 && length <= kMaxDataBytes);
   auto* frames = ::new (operation.transport_scratch.data()) Frames;
   const bool is_read = operation.kind == Operation::Kind::kRead;
-  frames->request = is_read ? make_read(next_tag_, operation.region->index,
-                                        operation.offset_bytes, length)
-                            : make_write(next_tag_, operation.region->index,
-                                         operation.offset_bytes, length);
+  frames->request =
+      is_read ? make_read(next_tag_, operation.region->index, operation.offset_bytes, length)
+              : make_write(next_tag_, operation.region->index, operation.offset_bytes, length);
   ++next_tag_;
   operations_.push_back(operation);
   if (next_send_ == operations_.end()) next_send_ = std::prev(operations_.end());
@@ -160,8 +159,8 @@ Status DataStream::on_received(std::size_t received_bytes) {
     assert(next_reply_ != operations_.end());
     const bool had_header = reply_bytes_ >= sizeof(FrameHeader);
     const std::size_t taken_bytes =
-        std::min(received_bytes, (had_header ? reply_bytes(*next_reply_) : sizeof(FrameHeader)) -
-                                     reply_bytes_);
+        std::min(received_bytes,
+                 (had_header ? reply_bytes(*next_reply_) : sizeof(FrameHeader)) - reply_bytes_);
     reply_bytes_ += taken_bytes;
     received_bytes -= taken_bytes;
     if (!had_header && reply_bytes_ == sizeof(FrameHeader)) {
@@ -197,7 +196,8 @@ void DataStream::collect_error_body(std::size_t bytes) {
   std::span<const std::byte> place = payload_to_receive(*at);
   while (bytes > 0 && stray_bytes_ < stray_.size()) {
     const std::size_t length = std::min({bytes, place.size(), stray_.size() - stray_bytes_});
-    std::ranges::copy(place.first(length), stray_.begin() + static_cast<std::ptrdiff_t>(stray_bytes_));
+    std::ranges::copy(place.first(length),
+                      stray_.begin() + static_cast<std::ptrdiff_t>(stray_bytes_));
     stray_bytes_ += length;
     bytes -= length;
     // The next place: the header, then the payload of the reply behind.

@@ -206,10 +206,11 @@ Error explain_unix(int error, const std::string& text) {
   switch (error) {
     case ENOENT:
     case ECONNREFUSED:
-      return {error == ENOENT ? ErrorCode::kNotFound : ErrorCode::kRefused,
-              fmt::format("{}: nobody listens on this socket: is rram-provider running on this host, "
-                          "with this path as its socket?",
-                          text)};
+      return {
+          error == ENOENT ? ErrorCode::kNotFound : ErrorCode::kRefused,
+          fmt::format("{}: nobody listens on this socket: is rram-provider running on this host, "
+                      "with this path as its socket?",
+                      text)};
     case EACCES:
     case EPERM:
       return {ErrorCode::kRefused,
@@ -240,10 +241,9 @@ Task<Result<Addresses>> resolve(EventLoop& loop, Endpoint endpoint, std::uint64_
                                endpoint_text(endpoint), endpoint.host));
   }
   if (found->error != 0) {
-    co_return fail(ErrorCode::kNotFound,
-                   fmt::format("{}: cannot look up '{}': {}: check the name",
-                               endpoint_text(endpoint), endpoint.host,
-                               ::gai_strerror(found->error)));
+    co_return fail(ErrorCode::kNotFound, fmt::format("{}: cannot look up '{}': {}: check the name",
+                                                     endpoint_text(endpoint), endpoint.host,
+                                                     ::gai_strerror(found->error)));
   }
   co_return std::move(found->addresses);
 }
@@ -274,10 +274,9 @@ Task<Result<Dialled>> dial(EventLoop& loop, Endpoint endpoint, Addresses address
     if (!is_unix) set_tcp_options(socket.get());
     const std::uint64_t now_ns = loop.now_ns();
     const std::uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
-    const int rc = co_await connect_until(loop, now_ns + left_ns / (addresses.size() - i),
-                                          socket.get(),
-                                          reinterpret_cast<const sockaddr*>(&address.storage),
-                                          address.length_bytes);
+    const int rc = co_await connect_until(
+        loop, now_ns + left_ns / (addresses.size() - i), socket.get(),
+        reinterpret_cast<const sockaddr*>(&address.storage), address.length_bytes);
     if (rc == 0) co_return Dialled{std::move(socket), address};
     error = -rc;
   }

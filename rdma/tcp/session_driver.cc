@@ -98,8 +98,9 @@ Task<> SessionDriver::step(std::uint64_t limit_ns) {
   if (received > 0) {
     take_descriptors(message);
     if ((message.msg_flags & MSG_CTRUNC) != 0) {
-      perform(session_.on_malformed({ErrorCode::kProtocol, "a frame came with more descriptors "
-                                                           "than this process can take"}));
+      perform(session_.on_malformed({ErrorCode::kProtocol,
+                                     "a frame came with more descriptors "
+                                     "than this process can take"}));
     } else {
       take_bytes(bytes.first(static_cast<std::size_t>(received)));
     }

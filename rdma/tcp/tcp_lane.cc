@@ -101,7 +101,8 @@ void TcpLane::on_receive_end(std::int32_t result, std::uint32_t flags) {
   deliver_finished();
   if (is_broken()) return;
   if (!status) {
-    return break_lane(Error{status.error().code, fmt::format("{}: {}", peer_, status.error().message)});
+    return break_lane(
+        Error{status.error().code, fmt::format("{}: {}", peer_, status.error().message)});
   }
   if (!stream_.is_between_frames()) has_stray_ = !stream_.awaits_reply();
   if (stream_.awaits_reply() || has_stray_) loop().flush_later(*this);
@@ -163,8 +164,8 @@ void TcpLane::fail_all_when_quiet() {
   if (!is_quiet()) return;
   const std::uint64_t now_ns = loop().now_ns();
   while (Operation* operation = stream_.take_any()) {
-    complete(*operation, operation->deadline_ns <= now_ns ? ErrorCode::kTimedOut
-                                                          : ErrorCode::kDisconnected);
+    complete(*operation,
+             operation->deadline_ns <= now_ns ? ErrorCode::kTimedOut : ErrorCode::kDisconnected);
   }
   if (closer_) std::exchange(closer_, nullptr).resume();
 }

@@ -18,8 +18,7 @@ TcpLease::TcpLease(std::unique_ptr<ControlConnection> control) : control_(std::m
   });
 }
 
-Task<Result<std::unique_ptr<Lane>>> TcpLease::open_lane(EventLoop& loop,
-                                                        std::uint64_t timeout_ms) {
+Task<Result<std::unique_ptr<Lane>>> TcpLease::open_lane(EventLoop& loop, std::uint64_t timeout_ms) {
   Result<UniqueFd> socket = co_await control_->open_data(loop, timeout_ms);
   if (!socket) co_return std::unexpected(socket.error());
   co_return std::make_unique<TcpLane>(loop, std::move(*socket), control_->provider_text());

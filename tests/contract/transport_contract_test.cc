@@ -95,13 +95,13 @@ TEST_P(TransportContract, a_new_lease_reads_as_zeros) {
 TEST_P(TransportContract, reads_back_what_was_written_at_all_sizes_and_offsets) {
   const std::size_t max_bytes =
       std::min<std::size_t>(kMaxOperationBytes, region().length_bytes - 8192);
-  const std::vector<std::size_t> sizes = {1,     2,     15,     16,      17,        511,    4095,
-                                          4096,  4097,  16384,  65535,   65536,     65537,  262144,
-                                          kMiB, kMiB + 3, max_bytes};
+  const std::vector<std::size_t> sizes = {1,     2,      15,   16,       17,       511,
+                                          4095,  4096,   4097, 16384,    65535,    65536,
+                                          65537, 262144, kMiB, kMiB + 3, max_bytes};
   std::uint32_t seed = 1;
   for (const std::size_t size : sizes) {
-    for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{4096},
-                                       std::uint64_t{8191}}) {
+    for (const std::uint64_t offset :
+         {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{4096}, std::uint64_t{8191}}) {
       if (offset + size > region().length_bytes) continue;
       auto written = pattern(size, ++seed);
       ASSERT_EQ(write(*lane_, region(), offset, written), std::nullopt) << size << " " << offset;
@@ -328,8 +328,7 @@ TEST_P(TransportContract, the_end_of_the_provider_completes_what_is_in_flight) {
   std::vector<std::vector<std::byte>> buffers(16, std::vector<std::byte>(128 * 1024));
   std::vector<Transfer> transfers;
   for (std::size_t i = 0; i < buffers.size(); ++i) {
-    transfers.push_back(
-        {i % 2 == 0 ? Kind::kRead : Kind::kWrite, &region(), 0, buffers[i], 2'000});
+    transfers.push_back({i % 2 == 0 ? Kind::kRead : Kind::kWrite, &region(), 0, buffers[i], 2'000});
   }
   loop_->call_at(loop_->now_ns() + 50 * kNsPerMs, [this] { world_->kill(); });
   const std::uint64_t begin_ns = monotonic_ns();

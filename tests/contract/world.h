@@ -39,9 +39,9 @@ struct WorldKind {
 };
 
 WorldKind local_world();
-WorldKind tcp_world();        // frames over TCP on loopback
-WorldKind tcp_key_world();    // the same with a pre-shared key
-WorldKind unix_world();       // frames over a Unix socket
-WorldKind shm_world();        // shared memory
+WorldKind tcp_world();      // frames over TCP on loopback
+WorldKind tcp_key_world();  // the same with a pre-shared key
+WorldKind unix_world();     // frames over a Unix socket
+WorldKind shm_world();      // shared memory
 
 }  // namespace rram::test

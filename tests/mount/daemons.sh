@@ -2,7 +2,9 @@
 # shellcheck disable=SC2034 # others use what is set here
 # Starting and ending providers and mounts in a scenario. Sourced after lib.sh.
 
-declare -A PROVIDER_PID PROVIDER_PORT
+# PROVIDER_KEY: the key file of a provider that has one, for its status.
+declare -A PROVIDER_PID PROVIDER_PORT PROVIDER_KEY
+MOUNTS=0
 LAST_PORT=$((20000 + RANDOM % 20000))
 
 port_is_free() {
@@ -49,7 +51,9 @@ endpoint() {
 
 # provider_counter NAME KEY
 provider_counter() {
-  "$RRAM_PROVIDER" --status "unix://$WORK/$1.sock" >"$WORK/status.json" ||
+  local -a key=()
+  [[ -z ${PROVIDER_KEY[$1]:-} ]] || key=(--key-file "${PROVIDER_KEY[$1]}")
+  "$RRAM_PROVIDER" --status "unix://$WORK/$1.sock" "${key[@]}" >"$WORK/status.json" ||
     fail "provider $1 gives no status"
   jq -e ".$2" "$WORK/status.json" || fail "no '$2' in the status of $1: $(cat "$WORK/status.json")"
 }
@@ -83,9 +87,10 @@ provider_kill() {
 # rramfs_mount POINT OPTIONS: mounts in the background; its line is left in $MOUNT_LINE.
 rramfs_mount() {
   local point=$1 options=$2 status=0
-  mkdir -p "$point"
-  timeout $((30 * SLOW)) "$RRAMFS" "$point" -o "$options" >"$WORK/rramfs.out" 2>"$WORK/rramfs.err" \
-    </dev/null || status=$?
+  is_mounted "$point" || mkdir -p "$point"
+  MOUNTS=$((MOUNTS + 1))
+  timeout $((30 * SLOW)) "$RRAMFS" "$point" -o "$options,log_file=$WORK/daemon$MOUNTS.err" \
+    >"$WORK/rramfs.out" 2>"$WORK/rramfs.err" </dev/null || status=$?
   [[ $status -eq 0 ]] || fail "rramfs -o $options: status $status: $(cat "$WORK"/rramfs.{out,err})"
   MOUNT_LINE=$(cat "$WORK/rramfs.out")
   is_mounted "$point" || fail "rramfs ended well, but nothing is mounted at $point"
@@ -142,7 +147,7 @@ volume_stop() {
   if is_mounted "$MNT"; then detach "$MNT"; fi
   for name in "${!PROVIDER_PID[@]}"; do
     if [[ -S $WORK/$name.sock ]]; then
-      wait_until "$ENDING_S" "all memory is back at provider $name" provider_is_idle "$name"
+      wait_until "$RETURN_S" "all memory is back at provider $name" provider_is_idle "$name"
     fi
     provider_stop "$name"
   done

@@ -14,6 +14,7 @@ RRAMFS=$BUILD/fusefs/rramfs
 EXERCISER=$BUILD/tests/mount/exerciser
 STATUS_SKIP=77
 ENDING_S=$((15 * SLOW)) # the time a daemon has for its orderly end
+RETURN_S=$ENDING_S      # the time until all memory is back at a provider, after the last detach
 
 fail() {
   echo "FAILED: $*"

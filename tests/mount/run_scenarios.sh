@@ -143,14 +143,15 @@ clean_up_after() {
   detach_all_below "$work"
 }
 
-append_daemon_logs() {
+# daemon_logs WORK LINES
+daemon_logs() {
   local file
   for file in "$1"/*.err "$1"/sanitizer.*; do
     if [[ -s $file ]]; then
       echo "[$(basename "$file")]"
-      tail -n 40 "$file"
+      tail -n "$2" "$file"
     fi
-  done >>"$1/log"
+  done
 }
 
 # judge NAME STATUS WORK START_MS
@@ -168,10 +169,10 @@ judge() {
     0) echo "FAILED: a sanitizer complained" >>"$work/log" ;;
     124 | 137) echo "FAILED: over the time limit" >>"$work/log" ;;
   esac
-  append_daemon_logs "$work"
   mkdir -p "$BUILD/scenario-logs"
-  cp "$work/log" "$BUILD/scenario-logs/$name.log"
+  { cat "$work/log" && daemon_logs "$work" 200; } >"$BUILD/scenario-logs/$name.log"
   report_fail "$name" "$work/log"
+  daemon_logs "$work" 6 | cut -c 1-300 | sed 's/^/    | /'
   echo "    whole log: $BUILD/scenario-logs/$name.log"
 }
 

@@ -65,7 +65,7 @@ check "and with a line" grep -q "stopping" "$folder/log"
 check "and without the socket file" test ! -e "$socket"
 
 check "an open address without --allow" refuses 1 "--allow" --size 2M --no-unix --listen tcp://0.0.0.0:7471
-check "more than the host has" refuses 1 "memory available" --size 900T --no-unix --listen "tcp://127.0.0.1:$port"
+check "more than the host has" refuses 1 "memory available" --size 20T --no-unix --listen "tcp://127.0.0.1:$port"
 check "no size" refuses 2 "--size" --no-unix
 check "a size that is none" refuses 2 "'much'" --size much
 check "a bad range" refuses 2 "10.0.0.1/40" --size 2M --allow 10.0.0.1/40

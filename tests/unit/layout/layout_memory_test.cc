@@ -125,13 +125,13 @@ TEST_F(LayoutMemory, file_of_one_mebibyte_is_small) {
   ASSERT_TRUE(space.add_lease(0, kGiB, 2));
   FileBlocks warm;
   write(warm, 0, 2 * kMiB);
-  constexpr std::uint64_t kFiles = 1000;
-  std::vector<FileBlocks> files(kFiles);
+  const std::uint64_t file_count = 1000;
+  std::vector<FileBlocks> files(file_count);
   const std::uint64_t before = heap_bytes();
   for (FileBlocks& file : files) {
     write(file, 0, kMiB);
   }
-  const std::uint64_t per_file = (heap_bytes() - before) / kFiles + sizeof(FileBlocks);
+  const std::uint64_t per_file = (heap_bytes() - before) / file_count + sizeof(FileBlocks);
   fmt::print("file of 1 MiB: {} bytes\n", per_file);
   EXPECT_LE(per_file, 400U);
 }

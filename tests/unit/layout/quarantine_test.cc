@@ -56,12 +56,12 @@ TEST(Quarantine, io_that_starts_later_does_not_hold_a_closed_generation) {
 TEST(Quarantine, continuous_io_does_not_starve_it) {
   Quarantine quarantine(default_geometry());
   std::deque<Quarantine::Ticket> running;
-  constexpr std::size_t kDepth = 10'000;
-  for (std::size_t depth = 0; depth < kDepth; ++depth) {
+  const std::size_t depth = 10'000;
+  for (std::size_t count = 0; count < depth; ++count) {
     running.push_back(quarantine.begin_io());
   }
   std::size_t safe = 0;
-  for (std::size_t step = 0; step < 20 * kDepth; ++step) {
+  for (std::size_t step = 0; step < 20 * depth; ++step) {
     quarantine.retire(Block(0, 0, step));
     running.push_back(quarantine.begin_io());
     quarantine.end_io(running.front());
@@ -69,7 +69,7 @@ TEST(Quarantine, continuous_io_does_not_starve_it) {
     safe += collected(quarantine);
   }
   // At most two generations of I/O are waited for, each of about the depth.
-  EXPECT_GE(safe, 17 * kDepth);
+  EXPECT_GE(safe, 17 * depth);
 }
 
 // Against the rule itself: each block remembers the I/Os that ran when it was retired.

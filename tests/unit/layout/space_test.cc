@@ -98,6 +98,7 @@ TEST(Placement, every_stretch_of_the_sequence_has_about_its_share) {
 
 TEST(Placement, a_thousand_providers_of_any_size_all_take_part) {
   std::vector<std::uint64_t> capacities;
+  capacities.reserve(kMaxProviders);
   for (std::uint64_t provider = 0; provider < kMaxProviders; ++provider) {
     capacities.push_back((std::uint64_t{1} << (22 + provider % 20)) + provider * 4096);
   }

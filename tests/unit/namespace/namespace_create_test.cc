@@ -212,6 +212,7 @@ TEST_F(NamespaceCreateTest, link_gives_a_second_name_to_the_same_inode) {
 TEST_F(NamespaceCreateTest, link_to_a_directory_is_not_permitted) {
   const Ino dir = directory(kRootIno, "d");
   EXPECT_EQ(error_of(link(dir, kRootIno, "e")), ErrorCode::kNotPermitted);
+  EXPECT_EQ(error_of(link(dir, kRootIno, "d")), ErrorCode::kExists);
 }
 
 TEST_F(NamespaceCreateTest, link_over_a_name_is_refused) {

@@ -231,7 +231,7 @@ NamespaceModel::Error NamespaceModel::change(const Create& create, Ino& subject)
     node.stored.mode |= parent.mode & 02000;
   }
   if (is_link) {
-    node.stored.mode |= 0777;
+    node.stored.mode = 0120777;
     node.stored.size_bytes = node.target.size();
   }
   if (type == 0020000 || type == 0060000) {
@@ -249,15 +249,15 @@ NamespaceModel::Error NamespaceModel::change(const Link& link, Ino& subject) {
   if (!nodes_.contains(link.ino)) {
     return ErrorCode::kStale;
   }
+  if (find(link.new_parent, link.new_name) != nullptr) {
+    return ErrorCode::kExists;
+  }
   if (is_directory(link.ino)) {
     return ErrorCode::kNotPermitted;
   }
   const std::uint32_t links = count_links(link.ino);
   if (links == 0) {
     return ErrorCode::kNotFound;
-  }
-  if (find(link.new_parent, link.new_name) != nullptr) {
-    return ErrorCode::kExists;
   }
   if (links == limits_.max_links) {
     return ErrorCode::kTooManyLinks;

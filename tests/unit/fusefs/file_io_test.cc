@@ -1,0 +1,322 @@
+// The data path without the kernel: volume, plans, links and lanes of two workers over pools inside
+// the process, against an oracle.
+
+#include "fusefs/file_io.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "fusefs/mounted_provider.h"
+#include "rdma/connector.h"
+
+namespace rram {
+namespace {
+
+constexpr std::uint64_t kPoolBytes = std::uint64_t{8} << 20;
+constexpr unsigned kProviders = 2;
+constexpr unsigned kWorkers = 2;
+constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
+
+class NoForgets final : public KernelForgets {
+ public:
+  Task<> drain(Worker& /*worker*/) override { co_return; }
+};
+
+Task<Status> open_links(Worker& worker) {
+  for (const std::unique_ptr<ProviderLink>& link : worker.links()) {
+    Status opened = co_await link->open();
+    if (!opened) co_return opened;
+  }
+  co_return Status{};
+}
+
+Task<bool> close_worker(Worker& worker) {
+  co_await worker.running().close();
+  for (const std::unique_ptr<ProviderLink>& link : worker.links()) co_await link->close();
+  worker.links().clear();
+  co_return true;
+}
+
+Task<bool> release(MountedProvider& provider) {
+  co_await provider.release();
+  co_return true;
+}
+
+// Everything of a mount but the kernel.
+class FileIoTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const Geometry geometry = *Geometry::make(kDefaultStripeUnitBytes);
+    volume_ = std::make_unique<Volume>(geometry, NamespaceLimits{}, RootAttributes{});
+    for (unsigned i = 0; i < kWorkers; ++i) {
+      auto worker = Worker::start({.index = i,
+                                   .front_arena_bytes = 4 * kBufferBytes,
+                                   .stripe_unit_bytes = geometry.stripe_unit_bytes(),
+                                   .granule_bytes = geometry.granule_bytes()});
+      ASSERT_TRUE(worker.has_value()) << worker.error().message;
+      workers_.push_back(std::move(*worker));
+    }
+    EventLoop& loop = workers_[0]->loop();
+    for (unsigned i = 0; i < kProviders; ++i) {
+      const Endpoint endpoint = *parse_endpoint(fmt::format("local:{}", kPoolBytes));
+      auto connected = workers_[0]->run_blocking<Result<ConnectedLease>>(
+          [&] { return connect_lease(loop, endpoint, LeaseOptions{}); });
+      ASSERT_TRUE(connected.has_value()) << connected.error().message;
+      const std::vector<RemoteRegion>& regions = connected->lease->regions();
+      ASSERT_TRUE(volume_->add_lease(i, regions.front().length_bytes, regions.size()));
+      providers_.push_back(
+          std::make_unique<MountedProvider>(loop, *volume_, i, std::move(connected->lease), 1000));
+    }
+    for (const auto& worker : workers_) {
+      for (const auto& provider : providers_) {
+        worker->links().push_back(
+            std::make_unique<ProviderLink>(worker->loop(), *provider, worker->arena()));
+      }
+      ASSERT_TRUE(worker->run_blocking<Status>([&] { return open_links(*worker); }));
+    }
+  }
+
+  void TearDown() override {
+    for (const auto& worker : workers_) {
+      worker->run_blocking<bool>([&] { return close_worker(*worker); });
+    }
+    for (const auto& provider : providers_) {
+      workers_[0]->run_blocking<bool>([&] { return release(*provider); });
+    }
+  }
+
+  FileIo io(unsigned worker) { return {*volume_, *workers_[worker], forgets_}; }
+
+  Ino make_file(const std::string& name) {
+    const Result<FileStat> file =
+        volume_->create(Create{.parent = kRootIno, .name = name, .mode = S_IFREG | 0600});
+    EXPECT_TRUE(file.has_value());
+    return file->attributes.ino;
+  }
+
+  std::span<std::byte> buffer(unsigned worker, std::size_t size_bytes) {
+    return workers_[worker]->front_arena().first(size_bytes);
+  }
+
+  Result<std::size_t> write(unsigned worker, Ino ino, std::uint64_t offset,
+                            std::span<const std::byte> data, bool may_be_short = false) {
+    const std::span<std::byte> room = buffer(worker, data.size());
+    return workers_[worker]->run_blocking<Result<std::size_t>>([&] {
+      std::ranges::copy(data, room.begin());
+      return write_file(io(worker), ino, offset, room, may_be_short, Timestamp{1, 0});
+    });
+  }
+
+  Result<std::vector<std::byte>> read(unsigned worker, Ino ino, std::uint64_t offset,
+                                      std::size_t size_bytes) {
+    const std::span<std::byte> room = buffer(worker, size_bytes);
+    const auto read_bytes = workers_[worker]->run_blocking<Result<std::size_t>>([&] {
+      std::memset(room.data(), 0xEE, room.size());
+      return read_file(io(worker), ino, offset, room);
+    });
+    if (!read_bytes) return std::unexpected(read_bytes.error());
+    return std::vector<std::byte>(room.begin(),
+                                  room.begin() + static_cast<std::ptrdiff_t>(*read_bytes));
+  }
+
+  Status truncate(unsigned worker, Ino ino, std::uint64_t size_bytes) {
+    const auto file = workers_[worker]->run_blocking<Result<FileStat>>([&] {
+      return truncate_file(io(worker), SetAttributes{.ino = ino, .size_bytes = size_bytes});
+    });
+    if (!file) return std::unexpected(file.error());
+    return {};
+  }
+
+  void remove(const std::string& name, Ino ino) {
+    ASSERT_TRUE(volume_->change(Unlink{kRootIno, name, {}}).has_value());
+    volume_->forget(ino, 1);
+  }
+
+  NoForgets forgets_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<Volume> volume_;
+  std::vector<std::unique_ptr<MountedProvider>> providers_;
+};
+
+std::vector<std::byte> pattern(std::mt19937& random, std::size_t size_bytes) {
+  std::vector<std::byte> bytes(size_bytes);
+  const auto first = static_cast<unsigned>(random());
+  for (std::size_t i = 0; i < size_bytes; ++i) {
+    bytes[i] = static_cast<std::byte>(first + i * 7 + 1);
+  }
+  return bytes;
+}
+
+TEST_F(FileIoTest, random_writes_reads_and_cuts_match_an_oracle) {
+  constexpr std::uint64_t kMaxFileSize = 3'000'000;
+  std::mt19937 random(20130624);
+  const Ino ino = make_file("f");
+  std::vector<std::byte> oracle;
+  for (int step = 0; step < 4000; ++step) {
+    const auto worker = static_cast<unsigned>(random() % kWorkers);
+    const std::uint64_t offset = random() % kMaxFileSize;
+    const std::size_t length = random() % 3 == 0 ? random() % 600'000 + 1 : random() % 6'000 + 1;
+    switch (random() % 8) {
+      case 0: {
+        ASSERT_TRUE(truncate(worker, ino, offset).has_value());
+        oracle.resize(offset);
+        break;
+      }
+      case 1:
+      case 2:
+      case 3: {
+        const std::vector<std::byte> data = pattern(random, length);
+        ASSERT_TRUE(write(worker, ino, offset, data).has_value());
+        if (oracle.size() < offset + length) oracle.resize(offset + length);
+        std::ranges::copy(data, oracle.begin() + static_cast<std::ptrdiff_t>(offset));
+        break;
+      }
+      default: {
+        const auto bytes = read(worker, ino, offset, length);
+        ASSERT_TRUE(bytes.has_value());
+        const std::size_t expected =
+            offset >= oracle.size() ? 0 : std::min<std::size_t>(length, oracle.size() - offset);
+        ASSERT_EQ(bytes->size(), expected) << "step " << step;
+        ASSERT_EQ(
+            std::memcmp(bytes->data(), oracle.data() + std::min(offset, oracle.size()), expected),
+            0)
+            << "step " << step << " offset " << offset << " length " << length;
+      }
+    }
+  }
+  remove("f", ino);
+  EXPECT_EQ(volume_->figures().free_bytes, volume_->figures().total_bytes);
+}
+
+TEST_F(FileIoTest,
+       a_full_volume_takes_a_short_write_then_enospc_and_is_whole_again_after_deleting) {
+  const Ino ino = make_file("f");
+  std::mt19937 random(1);
+  const std::vector<std::byte> data = pattern(random, 300'000);
+  std::uint64_t offset = 0;
+  for (;;) {
+    const auto written = write(0, ino, offset, data, /*may_be_short=*/true);
+    if (!written) {
+      EXPECT_EQ(written.error().code, ErrorCode::kNoSpace);
+      break;
+    }
+    ASSERT_GT(*written, 0U);
+    offset += *written;
+  }
+  EXPECT_EQ(offset, kProviders * kPoolBytes);
+  EXPECT_EQ(volume_->figures().free_bytes, 0U);
+  remove("f", ino);
+  EXPECT_EQ(volume_->figures().free_bytes, kProviders * kPoolBytes);
+  const Ino again = make_file("g");
+  EXPECT_TRUE(write(1, again, 0, data).has_value());
+}
+
+TEST_F(FileIoTest, what_another_file_left_in_a_block_is_never_read) {
+  std::mt19937 random(2);
+  const Ino secret = make_file("secret");
+  ASSERT_TRUE(write(0, secret, 0, pattern(random, kBufferBytes)).has_value());
+  remove("secret", secret);
+  const Ino sparse = make_file("sparse");
+  for (const std::uint64_t offset : {10'000ULL, 300'000ULL, 700'001ULL}) {
+    const std::vector<std::byte> one(1, std::byte{0xFF});
+    ASSERT_TRUE(write(0, sparse, offset, one).has_value());
+  }
+  const auto bytes = read(0, sparse, 0, 700'002);
+  ASSERT_TRUE(bytes.has_value());
+  const auto marks = std::ranges::count(*bytes, std::byte{0xFF});
+  const auto zeros = std::ranges::count(*bytes, std::byte{0});
+  EXPECT_EQ(marks, 3);
+  EXPECT_EQ(zeros, 700'002 - 3);
+}
+
+Task<> many_writes(FileIo io, Ino ino, unsigned part, unsigned parts, unsigned rounds,
+                   std::span<std::byte> room, Status& result) {
+  // Small neighbouring writes of different coroutines meet in the same never-written granules.
+  for (unsigned round = 0; round < rounds; ++round) {
+    std::memset(room.data(), static_cast<int>(part + 1), room.size());
+    const std::uint64_t offset = (std::uint64_t{round} * parts + part) * room.size();
+    const Result<std::size_t> written =
+        co_await write_file(io, ino, offset, room, false, Timestamp{});
+    if (!written) {
+      result = std::unexpected(written.error());
+      co_return;
+    }
+    co_await io.worker.loop().resume_here();
+  }
+}
+
+Task<Status> write_concurrently(FileIo io, Ino ino, unsigned first_part, unsigned own_parts,
+                                unsigned parts, unsigned rounds, std::size_t write_bytes) {
+  std::vector<Status> results(own_parts);
+  Gate gate;
+  for (unsigned i = 0; i < own_parts; ++i) {
+    const std::span<std::byte> room =
+        io.worker.front_arena().subspan(std::size_t{i} * 4096, write_bytes);
+    spawn(gate, many_writes(io, ino, first_part + i, parts, rounds, room, results[i]));
+  }
+  co_await gate.close();
+  for (const Status& result : results) {
+    if (!result) co_return result;
+  }
+  co_return Status{};
+}
+
+TEST_F(FileIoTest, neighbouring_writes_of_two_workers_do_not_wipe_each_other_out) {
+  constexpr unsigned kPartsPerWorker = 4;
+  constexpr unsigned kParts = kPartsPerWorker * kWorkers;
+  constexpr unsigned kRounds = 300;
+  constexpr std::size_t kWriteBytes = 700;
+  const Ino ino = make_file("f");
+  Status other;
+  std::thread thread([&] {
+    other = workers_[1]->run_blocking<Status>([&] {
+      return write_concurrently(io(1), ino, kPartsPerWorker, kPartsPerWorker, kParts, kRounds,
+                                kWriteBytes);
+    });
+  });
+  const Status own = workers_[0]->run_blocking<Status>([&] {
+    return write_concurrently(io(0), ino, 0, kPartsPerWorker, kParts, kRounds, kWriteBytes);
+  });
+  thread.join();
+  ASSERT_TRUE(own.has_value());
+  ASSERT_TRUE(other.has_value());
+  std::uint64_t offset = 0;
+  for (unsigned round = 0; round < kRounds; ++round) {
+    const auto bytes = read(0, ino, offset, kParts * kWriteBytes);
+    ASSERT_TRUE(bytes.has_value());
+    ASSERT_EQ(bytes->size(), kParts * kWriteBytes);
+    for (std::size_t i = 0; i < bytes->size(); ++i) {
+      ASSERT_EQ(static_cast<unsigned>((*bytes)[i]), i / kWriteBytes + 1)
+          << "round " << round << " byte " << i;
+    }
+    offset += kParts * kWriteBytes;
+  }
+}
+
+TEST_F(FileIoTest, a_punched_range_reads_as_zeros_and_gives_its_blocks_back) {
+  std::mt19937 random(3);
+  const Ino ino = make_file("f");
+  const std::vector<std::byte> data = pattern(random, kBufferBytes);
+  ASSERT_TRUE(write(0, ino, 0, data).has_value());
+  const std::uint64_t full = volume_->figures().free_bytes;
+  const Status punched = workers_[0]->run_blocking<Status>(
+      [&] { return punch_range(io(0), ino, 100'000, 600'000, Timestamp{}); });
+  ASSERT_TRUE(punched.has_value());
+  EXPECT_GT(volume_->figures().free_bytes, full);
+  const auto bytes = read(0, ino, 0, data.size());
+  ASSERT_TRUE(bytes.has_value());
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    const bool inside = i >= 100'000 && i < 700'000;
+    ASSERT_EQ((*bytes)[i], inside ? std::byte{0} : data[i]) << i;
+  }
+}
+
+}  // namespace
+}  // namespace rram

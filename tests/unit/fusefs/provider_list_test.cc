@@ -1,0 +1,66 @@
+#include "fusefs/provider_list.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+namespace rram {
+namespace {
+
+using Names = std::vector<std::string>;
+
+TEST(ProviderList, ranges_expand_in_order_and_keep_their_width) {
+  EXPECT_EQ(*expand_range("node[08-11]"), (Names{"node08", "node09", "node10", "node11"}));
+  EXPECT_EQ(*expand_range("10.0.0.[1,4-5]:7471"),
+            (Names{"10.0.0.1:7471", "10.0.0.4:7471", "10.0.0.5:7471"}));
+  EXPECT_EQ(*expand_range("r[1-2]n[1-2]"), (Names{"r1n1", "r1n2", "r2n1", "r2n2"}));
+  EXPECT_EQ(*expand_range("plain"), (Names{"plain"}));
+  EXPECT_EQ(*expand_range("tcp://[::1]:7470"), (Names{"tcp://[::1]:7470"}));
+}
+
+TEST(ProviderList, bad_ranges_are_refused_with_their_text) {
+  for (const char* text : {"node[", "node[]", "node[a-b]", "node[3-1]", "node[1-]", "node[0-99999]",
+                           "node[1,]", "node[1-2", "node[-1]"}) {
+    const Result<Names> names = expand_range(text);
+    ASSERT_FALSE(names.has_value()) << text;
+    EXPECT_NE(names.error().message.find(text), std::string::npos);
+  }
+}
+
+TEST(ProviderList, a_list_is_joined_by_plus_and_a_name_twice_is_refused) {
+  std::vector<Endpoint> providers;
+  ASSERT_TRUE(add_providers("tcp://a+unix:///run/x.sock+b:7471", providers));
+  EXPECT_EQ(providers.size(), 3U);
+  const Status twice = add_providers("tcp://c+tcp://a", providers);
+  ASSERT_FALSE(twice.has_value());
+  EXPECT_NE(twice.error().message.find("twice"), std::string::npos);
+  EXPECT_FALSE(add_providers("", providers).has_value());
+  EXPECT_FALSE(add_providers("a++b", providers).has_value());
+}
+
+TEST(ProviderList, pools_inside_the_requester_may_repeat) {
+  std::vector<Endpoint> providers;
+  EXPECT_TRUE(add_providers("local:1G+local:1G", providers));
+  EXPECT_EQ(providers.size(), 2U);
+}
+
+TEST(ProviderList, a_file_holds_one_list_a_line_with_comments) {
+  const std::string path = testing::TempDir() + "provider_list_" + std::to_string(::getpid());
+  std::ofstream(path) << "# the rack\n\n  tcp://a + tcp://b \nnode[1-2]  # two more\n";
+  std::vector<Endpoint> providers;
+  const Status status = add_providers("@" + path, providers);
+  EXPECT_TRUE(status.has_value()) << status.error().message;
+  EXPECT_EQ(providers.size(), 4U);
+  std::ofstream(path) << "@" << path << "\n";
+  EXPECT_FALSE(add_providers("@" + path, providers).has_value());
+  std::remove(path.c_str());
+  const Status missing = add_providers("@" + path, providers);
+  ASSERT_FALSE(missing.has_value());
+  EXPECT_NE(missing.error().message.find(path), std::string::npos);
+}
+
+}  // namespace
+}  // namespace rram
