@@ -2,6 +2,7 @@
 # What a run does to the host, and how it is undone: settings, processes, time limits. Sourced.
 
 declare -A SAVED_SETTING
+RUNNING=() # what `bounded` has started and not yet seen end
 
 # fail SENTENCE
 fail() {
@@ -67,29 +68,27 @@ bounded() {
   local command=$!
   sleep "$limit" &
   local clock=$!
+  RUNNING=("$command" "$clock")
   wait -n -p ended "$command" "$clock" || status=$?
   if [[ $ended == "$clock" ]]; then
     echo "stopped after $limit s" >>"$output"
     "$on_late"
     end_process "$command"
     wait "$command" 2>/dev/null || true
+    RUNNING=()
     return 124
   fi
   kill "$clock" 2>/dev/null || true
   wait "$clock" 2>/dev/null || true
+  RUNNING=()
   return "$status"
 }
 
-# cpu_ms PID...: what these processes have used so far.
-cpu_ms() {
-  local pid stat total=0
-  local -a field
-  for pid in "$@"; do
-    stat=$(cat "/proc/$pid/stat" 2>/dev/null) || continue
-    read -r -a field <<<"${stat##*) }"
-    total=$((total + field[11] + field[12]))
-  done
-  echo $((total * 1000 / CLOCK_TICKS))
+# cpu_us PID...: processor time that the threads of these processes have used so far.
+cpu_us() {
+  local pid
+  for pid in "$@"; do cat "/proc/$pid/task/"*/schedstat 2>/dev/null || true; done |
+    awk '{ ns += $1 } END { printf "%d", ns / 1000 }'
 }
 
 port_is_free() {
@@ -102,5 +101,4 @@ next_port() {
   until port_is_free "$LAST_PORT"; do LAST_PORT=$((LAST_PORT + 1)); done
 }
 
-CLOCK_TICKS=$(getconf CLK_TCK)
 LAST_PORT=$((21000 + RANDOM % 9000))

@@ -71,7 +71,7 @@ late() {
 # KEY.failed with the reason.
 run_job() {
   local key=$1 name=$3 kind=$4
-  local result=$WORK/raw/$2/$name/$key status=0 requester_ms providers_ms
+  local result=$WORK/raw/$2/$name/$key status=0 requester_us providers_us
   local -a command
   mkdir -p "${result%/*}"
   if [[ $kind == metadata ]]; then
@@ -82,13 +82,13 @@ run_job() {
     command=(fio "${FIO[@]}" --filename="${MOUNT_OF[$key]}/f" --output="$result.json")
   fi
   LATE_KEY=$key
-  requester_ms=$(cpu_ms "${REQUESTER_OF[$key]:-}")
+  requester_us=$(cpu_us "${REQUESTER_OF[$key]:-}")
   # shellcheck disable=SC2086 # several process ids
-  providers_ms=$(cpu_ms ${PROVIDERS_OF[$key]:-})
+  providers_us=$(cpu_us ${PROVIDERS_OF[$key]:-})
   bounded $((SECONDS_MS / 1000 + 60)) "$result.out" late "${command[@]}" || status=$?
   # shellcheck disable=SC2086
-  echo $(($(cpu_ms "${REQUESTER_OF[$key]:-}") - requester_ms)) \
-    $(($(cpu_ms ${PROVIDERS_OF[$key]:-}) - providers_ms)) >"$result.cpu"
+  echo $(($(cpu_us "${REQUESTER_OF[$key]:-}") - requester_us)) \
+    $(($(cpu_us ${PROVIDERS_OF[$key]:-}) - providers_us)) >"$result.cpu"
   [[ $kind != metadata ]] || cp "$result.out" "$result.json"
   if [[ $status -ne 0 ]]; then
     { echo "status $status" && tail -n 3 "$result.out"; } >"$result.failed"

@@ -4,7 +4,7 @@
 usage: report.py WORK [--out DIR]
 
 WORK/facts.tsv holds one fact a line (name, tab, value); WORK/raw/REPEAT/JOB/KEY.json what fio or
-rram-metadata printed, KEY.cpu the milliseconds of CPU that the requester and its providers used
+rram-metadata printed, KEY.cpu the microseconds of CPU that the requester and its providers used
 meanwhile, KEY.failed why there is no figure. A KEY is a candidate, with '@' and the front end if
 it has one.
 """
@@ -61,9 +61,9 @@ class Figures:
             entry["failed"] = failed.read_text().strip()
         elif (result := base.with_name(base.name + ".json")).exists():
             entry["result"] = read_result(result)
-            requester_ms, providers_ms = base.with_name(base.name + ".cpu").read_text().split()
-            entry["requester_cpu_ms"] = int(requester_ms)
-            entry["providers_cpu_ms"] = int(providers_ms)
+            requester_us, providers_us = base.with_name(base.name + ".cpu").read_text().split()
+            entry["requester_cpu_us"] = int(requester_us)
+            entry["providers_cpu_us"] = int(providers_us)
         else:
             return
         self.raw.append(entry)
@@ -82,8 +82,8 @@ class Figures:
             return
         megabytes = ".1m" in job
         self._append(job, key, side["bw_bytes"] / 2**20 if megabytes else side["iops"])
-        cpu = [entry[name] * 1000 / side["total_ios"]
-               for name in ("requester_cpu_ms", "providers_cpu_ms")]
+        cpu = [entry[name] / side["total_ios"]
+               for name in ("requester_cpu_us", "providers_cpu_us")]
         self.cpu_us.setdefault(job, {}).setdefault(key, []).append(cpu)
 
     def _append(self, row, key, value):

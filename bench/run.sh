@@ -238,9 +238,10 @@ report() {
 }
 
 clean_up() {
-  local key
+  local key pid
   trap '' INT TERM HUP
   set +e
+  for pid in "${RUNNING[@]}"; do end_process "$pid"; done
   for key in "${KEYS[@]}"; do candidate_stop "$key"; done
   restore_settings
   # Never through a mount that could not be taken away.

@@ -61,8 +61,8 @@ class FileBlocks {
   static void abandon(WritePlan& plan, Space& space);
 
   // The bytes behind new_size in the last granule kept, if it is written: to be overwritten with
-  // zeros before truncate(). A write that failed half way may have left such bytes behind the end of
-  // the file without extending it: then also before the file grows, or right after the failure.
+  // zeros before truncate(). A write that failed half way may have left such bytes behind the end
+  // of the file without extending it: then also before the file grows, or right after the failure.
   std::optional<Piece> truncate_tail(std::uint64_t new_size, const Space& space) const;
   void truncate(std::uint64_t new_size, const Geometry& geometry, BlockList& freed);
 

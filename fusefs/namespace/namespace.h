@@ -73,11 +73,10 @@ class Namespace {
   // All or nothing: an error means that nothing has changed. An `at` or another time that is no
   // valid Timestamp: kInvalidArgument. Beyond the errors above:
   //
-  //   Create           kExists; kInvalidArgument: no known type, or a target for what is no
-  //   symbolic
-  //                    link, or one with a NUL; kNotFound: an empty target; kNameTooLong: a target
-  //                    longer than max_symlink_bytes; kTooManyLinks: the directory has max_links;
-  //                    kNoSpace: max_inodes exist
+  //   Create           kExists; kInvalidArgument: no known type, a target with a NUL, or one for
+  //                    what is no symbolic link; kNotFound: an empty target; kNameTooLong: a
+  //                    target longer than max_symlink_bytes; kTooManyLinks: the directory has
+  //                    max_links; kNoSpace: max_inodes exist
   //   Link             kStale; kExists; kNotPermitted: a directory; kNotFound: it has lost its last
   //                    name; kTooManyLinks  (after the errors of the new directory and name)
   //   Unlink           kNotFound; kIsDirectory

@@ -31,7 +31,8 @@ TcpResponder::TcpResponder(EventLoop& loop, int socket_fd,
       socket_fd_(socket_fd),
       regions_(std::move(regions)),
       limits_(limits_of(regions_)),
-      counters_(counters) {
+      counters_(counters),
+      look_ahead_(kWideLookAheadBytes) {
   queued_.reserve(kMaxQueuedReplies);
   sending_.reserve(kMaxQueuedReplies);
   send_parts_.reserve(2 * kMaxQueuedReplies);
@@ -96,7 +97,7 @@ void TcpResponder::prepare_reception() {
     std::memmove(look_ahead_.data(), look_ahead_.data() + look_begin_, buffered_bytes());
     look_end_ -= std::exchange(look_begin_, 0);
   }
-  receive_parts_[parts++] = {look_ahead_.data() + look_end_, kLookAheadBytes - look_end_};
+  receive_parts_[parts++] = {look_ahead_.data() + look_end_, look_ahead_limit_ - look_end_};
   receive_message_.msg_iov = receive_parts_.data();
   receive_message_.msg_iovlen = parts;
 }
@@ -168,6 +169,8 @@ TcpResponder::Need TcpResponder::take_request() {
   look_begin_ += sizeof(DataRequest);
   if (request->header.type == FrameType::kWrite) {
     request_ = *request;
+    look_ahead_limit_ =
+        request_.length <= kSmallWriteBytes ? kWideLookAheadBytes : kNarrowLookAheadBytes;
     return begin_write();
   }
   add(counters_.reads, 1);

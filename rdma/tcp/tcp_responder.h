@@ -4,8 +4,10 @@
 // look-ahead buffer.
 //
 // What every receive asks for: [rest of the payload of the current WRITE -> its place][look-ahead].
-// So requests come in batches without a system call each. Replies gather while completions are
-// handled and leave with one sendmsg at the turn's end, one in flight at a time.
+// So requests come in batches without a system call each. While WRITEs are small the look-ahead is
+// wide, because a system call costs more than the copy of a small payload; after a large one it is
+// narrow. Replies gather while completions are handled and leave with one sendmsg at the turn's
+// end, one in flight at a time.
 //
 // Owned by the connection's coroutine; lives on the thread of its loop. It may be destroyed when
 // serve() has resumed.
@@ -62,8 +64,10 @@ class TcpResponder final : private Flusher {
   void stop(WireError code, std::string_view text);
 
  private:
-  // More than a few requests, less than what a copy would cost beside a system call.
-  static constexpr std::size_t kLookAheadBytes = 512;
+  // 16 requests; what is copied of a large WRITE at most.
+  static constexpr std::size_t kNarrowLookAheadBytes = 512;
+  static constexpr std::size_t kWideLookAheadBytes = std::size_t{64} << 10;
+  static constexpr std::uint32_t kSmallWriteBytes = 16U << 10;
 
   struct Reply {
     FrameHeader header;
@@ -132,7 +136,8 @@ class TcpResponder final : private Flusher {
 
   // Receiving.
   Reception reception_{*this};
-  std::array<std::byte, kLookAheadBytes> look_ahead_;
+  std::vector<std::byte> look_ahead_;
+  std::size_t look_ahead_limit_ = kNarrowLookAheadBytes;
   std::size_t look_begin_ = 0;
   std::size_t look_end_ = 0;
   DataRequest request_{};            // the WRITE whose payload is coming
