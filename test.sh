@@ -65,9 +65,18 @@ configure() {
   rm -f "$BUILD.log"
 }
 
+# ninja keeps one line up to date at a terminal; elsewhere a line in twenty shows that it goes on.
+compile() {
+  if [[ -t 1 ]]; then
+    ninja -C "$BUILD"
+  else
+    ninja -C "$BUILD" | awk '!/^\[[0-9]+\/[0-9]+\]/ || ++lines % 20 == 0 { print; fflush() }'
+  fi
+}
+
 build() {
   heading "build in ${BUILD#"$ROOT"/}"
-  if configure && ninja -C "$BUILD" --quiet; then
+  if configure && compile; then
     return 0
   fi
   report_fail build

@@ -257,7 +257,7 @@ main() {
   flock -n 9 || fail "another run is measuring on this host"
   trap clean_up EXIT
   trap 'exit 130' INT TERM HUP
-  WORK=$(mktemp -d "${TMPDIR:-/tmp}/rram-bench.XXXXXX")
+  WORK=$(mktemp -d "${TMPDIR:-/tmp}/bench-rramfs.XXXXXX")
   POOL_MIB=$((FILE_MIB * 2))
   choose_front_ends
   choose_candidates

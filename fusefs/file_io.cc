@@ -65,18 +65,38 @@ Task<std::optional<ErrorCode>> carry_out(FileIo io, Ino ino, std::uint64_t offse
   co_return failure;
 }
 
+// After a write that failed half way: nothing may stand behind the end of the file when it grows.
+// The caller is alone with the file.
+Task<std::optional<ErrorCode>> clean_tail(FileIo io, Ino ino) {
+  const IoTicket ticket = io.volume.begin_io();
+  const std::optional<Piece> tail = io.volume.unclean_tail(ino);
+  std::optional<ErrorCode> failure;
+  if (tail) failure = co_await write_zeros(io, {&*tail, 1});
+  io.volume.end_read(ticket);
+  if (!failure) io.volume.tail_is_clean(ino);
+  co_return failure;
+}
+
 enum class WriteOutcome : std::uint8_t { kWritten, kMustBeAlone };
 
 Task<Result<WriteOutcome>> write_once(FileIo io, Ino ino, std::uint64_t offset,
                                       std::span<std::byte> data, GateMode mode, Timestamp now) {
   const GateHold hold = co_await GateEntry(io.volume, io.worker.loop(), ino, mode);
+  if (mode == GateMode::kExclusive) {
+    const std::optional<ErrorCode> unclean = co_await clean_tail(io, ino);
+    if (unclean) co_return io_failure(*unclean);
+  }
   WritePlan plan;
   Result<Volume::WriteStart> start = io.volume.begin_write(ino, offset, data.size(), mode, plan);
   if (!start) co_return std::unexpected(start.error());
   if (!start->ticket) co_return WriteOutcome::kMustBeAlone;
   const std::optional<ErrorCode> failure = co_await carry_out(io, ino, offset, data, plan);
   Status committed;
-  if (!failure) committed = io.volume.commit_write(ino, plan, offset + data.size(), now);
+  if (failure) {
+    io.volume.note_failed_write(ino);
+  } else {
+    committed = io.volume.commit_write(ino, plan, offset + data.size(), now);
+  }
   io.volume.end_write(plan, *start->ticket);
   if (failure) co_return io_failure(*failure);
   if (!committed) co_return std::unexpected(committed.error());
@@ -154,7 +174,6 @@ Task<Result<FileStat>> truncate_file(FileIo io, SetAttributes change) {
       co_await GateEntry(io.volume, io.worker.loop(), change.ino, GateMode::kExclusive);
   const IoTicket ticket = io.volume.begin_io();
   const Result<std::optional<Piece>> tail = io.volume.truncate_tail(change.ino, *change.size_bytes);
-  std::optional<ErrorCode> failure;
   if (tail && *tail) failure = co_await write_zeros(io, {&**tail, 1});
   io.volume.end_read(ticket);
   if (!tail) co_return std::unexpected(tail.error());

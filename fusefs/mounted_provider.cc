@@ -59,8 +59,7 @@ Task<> MountedProvider::reconnect() {
   for (;;) {
     co_await backoff.pause(loop_, reconnecting_);
     if (reconnecting_.is_closed()) co_return;
-    const Status connected =
-        co_await lease_->reconnect(std::min(timeout_ms_, kRetryTimeoutMs));
+    const Status connected = co_await lease_->reconnect(std::min(timeout_ms_, kRetryTimeoutMs));
     if (connected) {
       is_control_up_ = true;
       note_up_if_whole();

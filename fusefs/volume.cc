@@ -150,6 +150,7 @@ const FileBlocks* Volume::find_blocks(Ino ino) const {
 }
 
 void Volume::destroy(Ino ino) {
+  unclean_tails_.erase(ino);
   const auto found = blocks_.find(ino);
   if (found == blocks_.end()) return;
   BlockList freed;
@@ -218,8 +219,9 @@ Result<Volume::WriteStart> Volume::begin_write(Ino ino, std::uint64_t offset, st
     return fail(ErrorCode::kFileTooBig);
   }
   FileBlocks& blocks = blocks_of(ino);
-  if (mode == GateMode::kShared && (blocks.write_needs_move(offset, length, space_) ||
-                                    blocks.write_needs_fill(offset, length, space_))) {
+  if (mode == GateMode::kShared &&
+      (unclean_tails_.contains(ino) || blocks.write_needs_move(offset, length, space_) ||
+       blocks.write_needs_fill(offset, length, space_))) {
     return WriteStart{};
   }
   IoTicket ticket = quarantine_.begin_io();
@@ -244,6 +246,25 @@ Status Volume::commit_write(Ino ino, const WritePlan& plan, std::uint64_t end_of
   Result<Outcome> extended = namespace_.apply(Extend{ino, end_offset, now});
   if (!extended) return std::unexpected(std::move(extended.error()));
   return {};
+}
+
+void Volume::note_failed_write(Ino ino) {
+  const std::lock_guard lock(mutex_);
+  unclean_tails_.insert(ino);
+}
+
+std::optional<Piece> Volume::unclean_tail(Ino ino) {
+  const std::lock_guard lock(mutex_);
+  if (!unclean_tails_.contains(ino)) return std::nullopt;
+  const Result<Attributes> file = regular_file(ino);
+  const FileBlocks* blocks = find_blocks(ino);
+  if (!file || blocks == nullptr) return std::nullopt;
+  return blocks->truncate_tail(file->size_bytes, space_);
+}
+
+void Volume::tail_is_clean(Ino ino) {
+  const std::lock_guard lock(mutex_);
+  unclean_tails_.erase(ino);
 }
 
 void Volume::end_write(WritePlan& plan, IoTicket ticket) {

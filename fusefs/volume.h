@@ -10,6 +10,7 @@
 #pragma once
 
 #include <boost/unordered/unordered_flat_map.hpp>
+#include <boost/unordered/unordered_flat_set.hpp>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -114,6 +115,15 @@ class Volume {
   // After the plan's fills and pieces: the bytes are part of the file, which is now at least
   // `end_offset` long.
   Status commit_write(Ino ino, const WritePlan& plan, std::uint64_t end_offset, Timestamp now);
+  // The I/O failed after it had begun: some of the bytes may stand in memory that was written
+  // before, and behind the end of the file where nothing must stand. Until tail_is_clean() they are
+  // dealt with before the file grows: begin_write() answers a shared writer as if it had to be
+  // alone.
+  void note_failed_write(Ino ino);
+  // What must be overwritten with zeros before the file may grow, if a write has failed; the caller
+  // is alone (exclusive gate). After that, tail_is_clean().
+  std::optional<Piece> unclean_tail(Ino ino);
+  void tail_is_clean(Ino ino);
   // In any case, at last.
   void end_write(WritePlan& plan, IoTicket ticket);
   std::uint64_t placeable_bytes(Ino ino, std::uint64_t offset, std::uint64_t length);
@@ -156,6 +166,7 @@ class Volume {
   Quarantine quarantine_;
   FileGates gates_;
   boost::unordered_flat_map<Ino, FileBlocks> blocks_;  // files that have had blocks
+  boost::unordered_flat_set<Ino> unclean_tails_;       // after a write that failed half way
   std::uint32_t next_file_start_ = 0;
   std::vector<Block> safe_blocks_;  // scratch of free_safe_blocks()
 };

@@ -183,7 +183,9 @@ void Connection::act(const CloseConnection& action) {
   if (code == ErrorCode::kTimedOut) departure_ = Departure::kSilent;
   if (code == ErrorCode::kProtocol) count(counters_.protocol_errors);
   if (code == ErrorCode::kRefused) count(counters_.rejected_connections);
-  if (lease_id_ || code != ErrorCode::kDisconnected) {
+  // A lane that closes is nothing new; a control connection that does puts its lease at risk.
+  const bool holds_lease = lease_id_ && session_.role() == Role::kControl;
+  if (holds_lease || code != ErrorCode::kDisconnected) {
     context_.log->info("{}: {}", peer_.text, action.reason.message);
   }
 }

@@ -17,6 +17,7 @@
 #include "base/io.h"
 #include "base/size_text.h"
 #include "provider/host_memory.h"
+#include "rdma/tcp/pacing.h"
 
 namespace rram {
 
@@ -48,6 +49,7 @@ void set_option(int fd, int level, int option, int value) {
 }
 
 void tune_tcp(int fd) {
+  avoid_pacing(fd);
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, kKeepAliveIdleSeconds);
@@ -224,6 +226,7 @@ void ProviderServer::accept_on(const Listener& listener) {
 }
 
 Task<> ProviderServer::accept_all(EventLoop& loop, int listening_fd, bool is_unix) {
+  bool has_complained = false;
   while (!is_stopping_) {
     const int accepted = co_await accept_connection(loop, listening_fd);
     if (is_stopping_) {
@@ -231,11 +234,15 @@ Task<> ProviderServer::accept_all(EventLoop& loop, int listening_fd, bool is_uni
       break;
     }
     if (accepted >= 0) {
+      has_complained = false;
       welcome(UniqueFd(accepted), is_unix);
       continue;
     }
     if (accepted == -ECONNABORTED || accepted == -EINTR) continue;
-    options_.log->warn("cannot accept a connection: {}", std::strerror(-accepted));
+    if (!has_complained) {
+      options_.log->warn("cannot accept connections: {}", std::strerror(-accepted));
+    }
+    has_complained = true;
     co_await loop.sleep_ms(kAcceptPauseMs);
   }
 }

@@ -97,7 +97,12 @@ void TcpResponder::prepare_reception() {
     std::memmove(look_ahead_.data(), look_ahead_.data() + look_begin_, buffered_bytes());
     look_end_ -= std::exchange(look_begin_, 0);
   }
-  receive_parts_[parts++] = {look_ahead_.data() + look_end_, look_ahead_limit_ - look_end_};
+  // A long payload is waited for as a whole, without the look-ahead: the kernel then fills it
+  // without waking this thread for every piece.
+  receive_all_ = write_rest_.size() >= kLongPayloadBytes;
+  if (!receive_all_) {
+    receive_parts_[parts++] = {look_ahead_.data() + look_end_, look_ahead_limit_ - look_end_};
+  }
   receive_message_.msg_iov = receive_parts_.data();
   receive_message_.msg_iovlen = parts;
 }
@@ -112,7 +117,8 @@ void TcpResponder::accept_received(std::size_t received_bytes) {
 void TcpResponder::Reception::await_suspend(std::coroutine_handle<> awaiter) {
   awaiter_ = awaiter;
   responder_.loop_.submit_with(this, [this](io_uring_sqe* entry) {
-    io_uring_prep_recvmsg(entry, responder_.socket_fd_, &responder_.receive_message_, 0);
+    io_uring_prep_recvmsg(entry, responder_.socket_fd_, &responder_.receive_message_,
+                          responder_.receive_all_ ? MSG_WAITALL : 0);
     // An attempt that is bound to find nothing costs as much as one that finds something.
     if (!expect_bytes_) entry->ioprio |= IORING_RECVSEND_POLL_FIRST;
   });

@@ -47,7 +47,7 @@ scenario mounts_and_dies <<'END'
 scenario() { mount -t tmpfs none "$MNT"; fail "on purpose"; }
 END
 
-if RRAM_RESULTS=$work/results "$here/run_scenarios.sh" --build "$work" \
+if TMPDIR=$work RRAM_RESULTS=$work/results "$here/run_scenarios.sh" --build "$work" \
   --scenarios "$work/scenarios" >"$work/output" 2>&1; then
   echo "the runner did not fail" && exit 1
 fi
@@ -67,4 +67,4 @@ if grep -q "not reached" "$work/output"; then echo "went on after a failure" && 
 if grep -qa 'sleep.4242' /proc/[0-9]*/cmdline 2>/dev/null; then
   echo "a daemon was left" && exit 1
 fi
-if grep -q rram-scenarios /proc/self/mountinfo; then echo "a mount was left" && exit 1; fi
+if grep -q "$work" /proc/self/mountinfo; then echo "a mount was left" && exit 1; fi

@@ -34,7 +34,8 @@ ONLY_TRANSPORT=.
 ONLY_FRONT_END=.
 SCENARIO_DIRECTORIES=("$ROOT/tests/process/scenarios" "$here/scenarios")
 ENABLE_URING=/sys/module/fuse/parameters/enable_uring
-URING_BEFORE=
+LOCK_FILE=/tmp/rram-scenarios.lock
+LOCK=
 SCRATCH=
 
 parse_options() {
@@ -106,14 +107,23 @@ obstacle() {
   fi
 }
 
+# The switch is the host's. Several runs at once share a lock; the last one puts it back.
 allow_uring() {
   [[ -w $ENABLE_URING ]] || return 0
-  URING_BEFORE=$(cat "$ENABLE_URING")
-  echo Y >"$ENABLE_URING" || URING_BEFORE=
+  exec {LOCK}<>"$LOCK_FILE"
+  flock -s "$LOCK"
+  [[ $(cat "$ENABLE_URING") == Y ]] || echo N >"$LOCK_FILE"
+  echo Y >"$ENABLE_URING" || true
+}
+
+restore_uring() {
+  [[ -n $LOCK ]] && flock -n -x "$LOCK" || return 0
+  if [[ $(cat "$LOCK_FILE") == N ]]; then echo N >"$ENABLE_URING"; fi
+  : >"$LOCK_FILE"
 }
 
 at_exit() {
-  [[ -z $URING_BEFORE ]] || echo "$URING_BEFORE" >"$ENABLE_URING"
+  restore_uring
   [[ -z $SCRATCH ]] || rm -rf --one-file-system "$SCRATCH"
 }
 
@@ -128,6 +138,8 @@ sanitizer_settings() {
 start_scenario() (
   export BUILD ROOT RUN_MODE SLOW WORK=$2 MNT=$2/mnt TRANSPORT=$3 FRONT_END=$4 RRAM_RESULTS
   sanitizer_settings "$2"
+  # What is left of a scenario must not hold the lock.
+  if [[ -n $LOCK ]]; then exec {LOCK}>&-; fi
   # timeout(1) makes a process group of its own and ends all of it.
   exec timeout -k 5 $(($5 * SLOW)) env "RRAM_TOKEN=$RRAM_TOKEN" "$here/scenario_shell.sh" "$1" \
     >"$2/log" 2>&1 </dev/null
@@ -221,7 +233,7 @@ main() {
   fi
   trap at_exit EXIT
   trap 'exit 130' INT TERM
-  SCRATCH=$(mktemp -d /tmp/rram-scenarios.XXXXXX)
+  SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/rram-scenarios.XXXXXX")
   [[ $ONLY_LIST == yes ]] || allow_uring
   for directory in "${SCENARIO_DIRECTORIES[@]}"; do
     for file in "$directory"/*.sh; do run_file "$file"; done

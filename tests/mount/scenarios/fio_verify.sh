@@ -16,8 +16,8 @@ verify() {
 }
 
 scenario() {
-  SIZE=48M
-  [[ $RUN_MODE == quick ]] || SIZE=128M
+  SIZE=24M
+  [[ $RUN_MODE == quick ]] || SIZE=64M
   volume_start 2 256M
   verify sequential-direct --rw=write --bs=1m --direct=1 --ioengine=io_uring --iodepth=4
   verify random-direct --rw=randwrite --bs=4k --direct=1 --ioengine=io_uring --iodepth=32
