@@ -172,6 +172,13 @@ Task<Result<std::size_t>> write_file(FileIo io, Ino ino, std::uint64_t offset,
 Task<Result<FileStat>> truncate_file(FileIo io, SetAttributes change) {
   const GateHold hold =
       co_await GateEntry(io.volume, io.worker.loop(), change.ino, GateMode::kExclusive);
+  const Result<FileStat> before = io.volume.stat(change.ino);
+  if (!before) co_return std::unexpected(before.error());
+  std::optional<ErrorCode> failure;
+  if (*change.size_bytes > before->attributes.size_bytes) {
+    failure = co_await clean_tail(io, change.ino);
+    if (failure) co_return io_failure(*failure);
+  }
   const IoTicket ticket = io.volume.begin_io();
   const Result<std::optional<Piece>> tail = io.volume.truncate_tail(change.ino, *change.size_bytes);
   if (tail && *tail) failure = co_await write_zeros(io, {&**tail, 1});
