@@ -62,9 +62,7 @@ LeaseKeeper::Answer LeaseKeeper::grant(LeaseWish wish) {
     return HeldLeaseView{terms, std::move(view->segments)};
   }
   if (auto* wait = std::get_if<LeaseMustWait>(&answer)) return *wait;
-  Error& refusal = std::get<Error>(answer);
-  log_->info("lease refused to {}: {}", requester, refusal.message);
-  return std::move(refusal);
+  return std::get<Error>(std::move(answer));
 }
 
 LeaseTerms LeaseKeeper::terms_of(const LeaseId& id, const LeaseToken& token,

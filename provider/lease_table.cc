@@ -100,11 +100,10 @@ Error LeaseTable::no_space(std::uint64_t wanted_bytes) const {
   const std::uint64_t pool_bytes = options_.segment_count * options_.segment_bytes;
   const std::string wanted = wanted_bytes == 0 ? "memory was" : size_text(wanted_bytes) + " were";
   return {ErrorCode::kNoSpace,
-          fmt::format("{} asked for, but of the pool of {} only {} are free; {} {} leased and {} "
-                      "still being taken back",
+          fmt::format("{} asked for; of the pool of {}, {} are free, {} leased, and {} still being "
+                      "taken back",
                       wanted, size_text(pool_bytes), size_text(now.free_bytes),
-                      size_text(now.leased_bytes), now.leases == 1 ? "(1 lease) are" : "are",
-                      size_text(now.reclaiming_bytes))};
+                      size_text(now.leased_bytes), size_text(now.reclaiming_bytes))};
 }
 
 LeaseTable::Lease* LeaseTable::find(const LeaseId& id, const LeaseToken& token) {

@@ -43,18 +43,20 @@ ControlConnection::~ControlConnection() {
 
 Task<Status> ControlConnection::take_lease(bool descriptors) {
   const std::uint64_t deadline_ns = loop_.now_ns() + options_.timeout_ms * kNsPerMs;
+  Result<std::vector<SocketAddress>> addresses = co_await resolve(loop_, endpoint_, deadline_ns);
+  if (!addresses) co_return std::unexpected(addresses.error());
+  Result<Dialled> dialled = co_await dial(loop_, endpoint_, std::move(*addresses), deadline_ns);
+  if (!dialled) co_return std::unexpected(dialled.error());
+  address_ = dialled->address;
   const TakeLease goal{options_.wanted_bytes, descriptors};
-  // On a Unix socket the kernel tells the provider who we are; it may need no key of us, and then
-  // has none to show.
-  const bool is_unix = endpoint_.scheme == Endpoint::Scheme::kUnix;
-  if (!is_unix) key_ = options_.key;
-  Result<Established> established = co_await take_lease_once(goal, key_, deadline_ns);
-  const bool may_want_key = is_unix && options_.key.has_value();
-  if (!established && may_want_key && established.error().code == ErrorCode::kRefused) {
-    key_ = options_.key;
-    established = co_await take_lease_once(goal, key_, deadline_ns);
+  driver_ =
+      std::make_unique<SessionDriver>(loop_, std::move(dialled->socket),
+                                      session_options(Role::kControl, goal, options_.timeout_ms));
+  Result<Established> established = co_await driver_->establish(deadline_ns);
+  if (!established) {
+    driver_.reset();
+    co_return std::unexpected(established.error());
   }
-  if (!established) co_return std::unexpected(established.error());
   joining_ = {established->terms, established->provider.incarnation};
   provider_text_ =
       fmt::format("{} ({})", endpoint_text(endpoint_), name_view(established->provider.name));
@@ -64,23 +66,6 @@ Task<Status> ControlConnection::take_lease(bool descriptors) {
   co_return Status{};
 }
 
-Task<Result<Established>> ControlConnection::take_lease_once(TakeLease goal,
-                                                             std::optional<PresharedKey> key,
-                                                             std::uint64_t deadline_ns) {
-  Result<std::vector<SocketAddress>> addresses = co_await resolve(loop_, endpoint_, deadline_ns);
-  if (!addresses) co_return std::unexpected(addresses.error());
-  Result<Dialled> dialled = co_await dial(loop_, endpoint_, std::move(*addresses), deadline_ns);
-  if (!dialled) co_return std::unexpected(dialled.error());
-  address_ = dialled->address;
-  RequesterSessionOptions options =
-      session_options(Role::kControl, std::move(goal), options_.timeout_ms);
-  options.key = std::move(key);
-  driver_ = std::make_unique<SessionDriver>(loop_, std::move(dialled->socket), std::move(options));
-  Result<Established> established = co_await driver_->establish(deadline_ns);
-  if (!established) driver_.reset();
-  co_return std::move(established);
-}
-
 RequesterSessionOptions ControlConnection::session_options(Role role, RequesterGoal goal,
                                                            std::uint64_t timeout_ms) const {
   RequesterSessionOptions options;
@@ -88,7 +73,7 @@ RequesterSessionOptions ControlConnection::session_options(Role role, RequesterG
   options.provider_text = endpoint_text(endpoint_);
   options.role = role;
   options.goal = std::move(goal);
-  options.key = key_;
+  options.key = options_.key;
   options.can_take_descriptors =
       role == Role::kControl && endpoint_.scheme == Endpoint::Scheme::kUnix;
   options.reply_limit_ms = timeout_ms;

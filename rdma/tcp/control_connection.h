@@ -5,11 +5,9 @@
 // release() has resumed.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,9 +54,6 @@ class ControlConnection {
       : loop_(loop), endpoint_(std::move(endpoint)), options_(std::move(options)) {}
 
   Task<Status> take_lease(bool descriptors);
-  // One attempt to connect and to reach `goal`.
-  Task<Result<Established>> take_lease_once(TakeLease goal, std::optional<PresharedKey> key,
-                                            std::uint64_t deadline_ns);
   [[nodiscard]] RequesterSessionOptions session_options(Role role, RequesterGoal goal,
                                                         std::uint64_t timeout_ms) const;
   void watch_driver();
@@ -70,7 +65,6 @@ class ControlConnection {
 
   // Set by open() and constant after it: open_data() reads them on other threads.
   SocketAddress address_;
-  std::optional<PresharedKey> key_;  // what this provider asks for
   JoinLease joining_;
   std::string provider_text_;
   std::vector<RemoteRegion> regions_;

@@ -68,7 +68,6 @@ class TcpResponder final : private Flusher {
   static constexpr std::size_t kNarrowLookAheadBytes = 512;
   static constexpr std::size_t kWideLookAheadBytes = std::size_t{64} << 10;
   static constexpr std::uint32_t kSmallWriteBytes = 16U << 10;
-  static constexpr std::size_t kLongPayloadBytes = std::size_t{64} << 10;
 
   struct Reply {
     FrameHeader header;
@@ -146,7 +145,6 @@ class TcpResponder final : private Flusher {
   bool is_request_pending_ = false;  // request_ was checked but must wait for replies to leave
   std::array<iovec, 2> receive_parts_{};
   msghdr receive_message_{};
-  bool receive_all_ = false;
 
   // Sending.
   Transmission transmission_{*this};
