@@ -138,4 +138,4 @@ main() {
   finish
 }
 
-main "$@"
+main "$@" && exit || exit # at once: the file may change while it runs

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # run.sh uses what is set here
 # What a run does to the host, and how it is undone: settings, processes, time limits. Sourced.
 
 declare -A SAVED_SETTING

@@ -48,6 +48,7 @@ class Figures:
         self.repeats = int(facts["repeats"])
         self.values = {}  # row -> key -> [value]
         self.cpu_us = {}  # job -> key -> [(requester, providers)], for one request
+        self.latency_us = {}  # job -> key -> [(median, 99th percentile)]
         self.raw = []
         for job in facts["jobs"].split():
             for repeat in range(1, self.repeats + 1):
@@ -85,6 +86,10 @@ class Figures:
         cpu = [entry[name] / side["total_ios"]
                for name in ("requester_cpu_us", "providers_cpu_us")]
         self.cpu_us.setdefault(job, {}).setdefault(key, []).append(cpu)
+        percentiles = side["clat_ns"].get("percentile")
+        if percentiles:
+            latency = [percentiles[name] / 1000 for name in ("50.000000", "99.000000")]
+            self.latency_us.setdefault(job, {}).setdefault(key, []).append(latency)
 
     def _append(self, row, key, value):
         self.values.setdefault(row, {}).setdefault(key, []).append(value)
@@ -185,23 +190,31 @@ def ratio_table(figures, front):
     return table(f"front end {front}: ratios", ["job", *("/".join(pair) for pair in shown)], lines)
 
 
-def cpu_table(figures, front):
-    """Where the time goes: CPU microseconds for one request, requester + providers."""
-    keys = [(name, key) for name, key in keys_for(figures, front) if name != "tmpfs"]
+def pair_table(title, pairs, keys, sign):
+    """Two figures a cell: pairs is job -> key -> one pair for each repeat."""
     lines = []
-    for job, of_keys in figures.cpu_us.items():
+    for job, of_keys in pairs.items():
         cells = []
         for _, key in keys:
-            if key not in of_keys:
-                cells.append("-")
-                continue
-            requester, providers = (statistics.median(each) for each in zip(*of_keys[key]))
-            cells.append(f"{requester:.3g} + {providers:.3g}" if providers else f"{requester:.3g}")
+            medians = [statistics.median(each) for each in zip(*of_keys.get(key, []))]
+            cells.append(f" {sign} ".join(number(each) for each in medians if each) or "-")
         lines.append([job, *cells])
-    if not lines or not keys:
-        return []
-    return table(f"front end {front}: CPU µs of requester + providers for one request",
-                 ["job", *(name for name, _ in keys)], lines)
+    return table(title, ["job", *(name for name, _ in keys)], lines) if lines and keys else []
+
+
+def cpu_table(figures, front):
+    """Where the time goes."""
+    keys = [(name, key) for name, key in keys_for(figures, front) if name != "tmpfs"]
+    return pair_table(f"front end {front}: CPU µs of requester + providers for one request",
+                      figures.cpu_us, keys, "+")
+
+
+def latency_table(figures, front):
+    """Of jobs with one request in flight: less disturbed by a busy host than the rate is."""
+    single = {job: pairs for job, pairs in figures.latency_us.items()
+              if job.endswith(".d1") or job.startswith("buffered.rand")}
+    return pair_table(f"front end {front}: latency in µs, median / 99th percentile",
+                      single, keys_for(figures, front), "/")
 
 
 def check_floors(figures, front):
@@ -289,7 +302,8 @@ def main():
         floors = check_floors(figures, front)
         all_floors += floors
         for part in (absolute_table(figures, front), ratio_table(figures, front),
-                     cpu_table(figures, front), floor_table(floors)):
+                     latency_table(figures, front), cpu_table(figures, front),
+                     floor_table(floors)):
             lines += part
     print("\n".join(lines))
     if arguments.out:

@@ -88,9 +88,8 @@ Result<Cidr> Cidr::parse(std::string_view text) {
   const unsigned base_bits = is_ipv4(*address) ? kIpv4PrefixBits : 0;
   const std::string_view length_text = text.substr(slash + 1);
   unsigned length_bits = 0;
-  const char* const text_end = length_text.data() + length_text.size();
-  const auto [end, error] = std::from_chars(length_text.data(), text_end, length_bits);
-  if (error != std::errc{} || end != text_end || length_bits > 128 - base_bits) {
+  const auto [end, error] = std::from_chars(length_text.begin(), length_text.end(), length_bits);
+  if (error != std::errc{} || end != length_text.end() || length_bits > 128 - base_bits) {
     return fail(ErrorCode::kInvalidArgument,
                 fmt::format("'{}': the length after '/' must be 0 to {}", text, 128 - base_bits));
   }

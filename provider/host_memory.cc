@@ -21,8 +21,8 @@ std::optional<std::string> read_text(const std::string& path) {
 std::optional<std::uint64_t> parse_number(std::string_view text) {
   while (text.starts_with(' ') || text.starts_with('\t')) text.remove_prefix(1);
   std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end == text.data()) return std::nullopt;
+  const auto [end, error] = std::from_chars(text.begin(), text.end(), value);
+  if (error != std::errc{} || end == text.begin()) return std::nullopt;
   return value;
 }
 

@@ -31,7 +31,8 @@ std::uint32_t heartbeat_interval_ms(const LeaseTableOptions& options) {
 
 }  // namespace
 
-LeaseKeeper::LeaseKeeper(Pool& pool, LeaseTableOptions options, std::shared_ptr<spdlog::logger> log,
+LeaseKeeper::LeaseKeeper(Pool& pool, LeaseTableOptions options,
+                         const std::shared_ptr<spdlog::logger>& log,
                          std::function<void(ConnectionId, ConnectionOrder)> tell)
     : pool_(pool),
       options_(options),

@@ -45,7 +45,7 @@ class LeaseKeeper {
  public:
   // Calls `tell` with no lock held, for connections that may have ended meanwhile. `pool` outlives
   // this object.
-  LeaseKeeper(Pool& pool, LeaseTableOptions options, std::shared_ptr<spdlog::logger> log,
+  LeaseKeeper(Pool& pool, LeaseTableOptions options, const std::shared_ptr<spdlog::logger>& log,
               std::function<void(ConnectionId, ConnectionOrder)> tell);
 
   using Answer = std::variant<HeldLeaseView, LeaseMustWait, Error>;

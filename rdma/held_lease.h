@@ -57,8 +57,8 @@ class HeldLease {
   virtual Task<Status> reconnect(std::uint64_t timeout_ms) = 0;
 
   // Gives the memory back to the provider, if it can be reached, and ends the connection. After it
-  // this object may be destroyed; all lanes are closed before. One of reconnect() and release() at a
-  // time.
+  // this object may be destroyed; all lanes are closed before. One of reconnect() and release() at
+  // a time.
   virtual Task<> release(std::uint64_t timeout_ms) = 0;
 
  protected:

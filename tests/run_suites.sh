@@ -92,4 +92,4 @@ main() {
   done < <(list_suites)
 }
 
-main "$@"
+main "$@" && exit || exit # at once: the file may change while it runs

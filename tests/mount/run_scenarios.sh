@@ -241,4 +241,4 @@ main() {
   [[ $ONLY_LIST == yes || $SUMMARY == no ]] || count_results "$RRAM_RESULTS"
 }
 
-main "$@"
+main "$@" && exit || exit # at once: the file may change while it runs
