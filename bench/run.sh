@@ -149,7 +149,7 @@ check_memory() {
   local need_mib=$((POOL_MIB * ${#KEYS[@]} + 512)) available_mib
   available_mib=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo)
   [[ $available_mib -gt $need_mib ]] ||
-    fail "${#KEYS[@]} candidates need $need_mib MiB, $available_mib are free: see --size, --candidates"
+    fail "${#KEYS[@]} candidates need $need_mib MiB, $available_mib are free: see --size"
 }
 
 # The programs are copied, so that a build beside does not change them in the middle.

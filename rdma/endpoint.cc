@@ -47,9 +47,8 @@ bool is_bracketed_host(std::string_view host) {
 
 std::optional<std::uint16_t> parse_port(std::string_view text) {
   std::uint16_t port = 0;
-  const char* end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, port);
-  if (error != std::errc{} || rest != end || port == 0) return std::nullopt;
+  const auto [rest, error] = std::from_chars(text.begin(), text.end(), port);
+  if (error != std::errc{} || rest != text.end() || port == 0) return std::nullopt;
   return port;
 }
 

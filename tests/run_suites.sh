@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs every test program that a build knows, and counts single tests where they are GoogleTest's.
-# usage: run_suites.sh --build DIR [--filter REGEX] [--slow N]
+# usage: run_suites.sh --build DIR [--filter REGEX] [--suites REGEX] [--slow N] [--targets]
+# A suite runs when its name matches both. --targets prints what ninja must build for them instead.
 set -euo pipefail
 
 here=$(dirname "$(readlink -f "$0")")
@@ -9,14 +10,18 @@ source "$here/report.sh"
 
 BUILD=
 FILTER=.
+SUITES=.
 SLOW=1
+ONLY_TARGETS=no
 
 parse_options() {
   while [[ $# -gt 0 ]]; do
     case $1 in
       --build) BUILD=$(readlink -f "$2") ;;
       --filter) FILTER=$2 ;;
+      --suites) SUITES=$2 ;;
       --slow) SLOW=$2 ;;
+      --targets) ONLY_TARGETS=yes && shift && continue ;;
       *) echo "run_suites.sh: unknown option $1" >&2 && exit 2 ;;
     esac
     shift 2
@@ -60,6 +65,7 @@ run_suite() {
   local -a command
   mapfile -t command < <(jq -r '.[]' <<<"$3")
   log=$(mktemp) && report=$log.json
+  cd "$BUILD" # as meson does: commands name programs of the build by relative paths
   start=$(now_ms)
   GTEST_OUTPUT=json:$report GTEST_COLOR=no timeout -k 5 $((seconds * SLOW)) "${command[@]}" \
     >"$log" 2>&1 </dev/null || status=$?
@@ -76,6 +82,12 @@ run_suite() {
   rm -f "$log" "$report"
 }
 
+# A test is a program of the build, or a script with one as its argument.
+targets_of() {
+  jq -r --arg build "$BUILD/" '
+    .[] | ltrimstr($build) | select(startswith("/") or startswith("-") | not)' <<<"$1"
+}
+
 sanitizer_settings() {
   export ASAN_OPTIONS="detect_leaks=1:${ASAN_OPTIONS_MORE:-}"
   export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1"
@@ -87,9 +99,17 @@ main() {
   parse_options "$@"
   sanitizer_settings
   while IFS=$'\t' read -r name seconds command; do
-    [[ $name =~ $FILTER ]] || continue
-    run_suite "$name" "$seconds" "$command"
+    [[ $name =~ $FILTER && $name =~ $SUITES ]] || continue
+    if [[ $ONLY_TARGETS == yes ]]; then
+      targets_of "$command"
+    else
+      run_suite "$name" "$seconds" "$command"
+    fi
   done < <(list_suites)
 }
 
-main "$@" && exit || exit # at once: the file may change while it runs
+# In one piece: the file may change while it runs.
+{
+  main "$@"
+  exit
+}

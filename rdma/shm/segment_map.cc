@@ -34,8 +34,8 @@ Status check_descriptor(int fd, std::uint64_t region_bytes, std::size_t index) {
 
 }  // namespace
 
-Result<std::shared_ptr<const SegmentMap>> SegmentMap::create(std::vector<UniqueFd> descriptors,
-                                                             std::uint64_t region_bytes) {
+Result<std::shared_ptr<const SegmentMap>> SegmentMap::create(
+    const std::vector<UniqueFd>& descriptors, std::uint64_t region_bytes) {
   std::vector<Mapping> segments;
   segments.reserve(descriptors.size());
   for (const UniqueFd& descriptor : descriptors) {

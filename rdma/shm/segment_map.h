@@ -18,7 +18,7 @@ class SegmentMap {
   // One descriptor for each region, in lease order. kProtocol if one is not a file of exactly
   // `region_bytes` that is sealed against shrinking and growing: a file that shrinks under a
   // mapping kills whoever touches it.
-  static Result<std::shared_ptr<const SegmentMap>> create(std::vector<UniqueFd> descriptors,
+  static Result<std::shared_ptr<const SegmentMap>> create(const std::vector<UniqueFd>& descriptors,
                                                           std::uint64_t region_bytes);
 
   // The memory of region `index`.

@@ -2,9 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
+#include <atomic>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -336,6 +337,53 @@ TEST_P(TransportContract, the_end_of_the_provider_completes_what_is_in_flight) {
   EXPECT_EQ(end, ErrorCode::kDisconnected);
   EXPECT_LT(monotonic_ns() - begin_ns, 4'000 * kNsPerMs);
   EXPECT_EQ(lane_->stats().in_flight, 0U);
+}
+
+// What a worker does: a loop and a lane of its own, until the lane breaks or `stop` is set.
+void use_lane_on_this_thread(HeldLease& lease, std::uint32_t seed, std::atomic<int>& ready,
+                             const std::atomic<bool>& stop) {
+  const std::unique_ptr<EventLoop> loop = make_loop();
+  auto lane = run_task(*loop, lease.open_lane(*loop, kTimeoutMs));
+  ASSERT_TRUE(lane.has_value()) << lane.error().message;
+  const RemoteRegion& region = lease.regions().front();
+  bool is_told = false;
+  (*lane)->set_on_broken([&is_told](const Error& /*reason*/) { is_told = true; });
+  for (std::uint32_t i = 0; i < 50; ++i) {
+    auto written = pattern(10'000, seed * 1000 + i);
+    std::vector<std::byte> found(written.size());
+    const std::uint64_t offset = seed * written.size();
+    ASSERT_EQ(run_task(*loop, carry_out(*loop, **lane, {Kind::kWrite, &region, offset, written})),
+              std::nullopt);
+    ASSERT_EQ(run_task(*loop, carry_out(*loop, **lane, {Kind::kRead, &region, offset, found})),
+              std::nullopt);
+    ASSERT_EQ(found, written);
+  }
+  ++ready;
+  for (int i = 0; i < 2'000 && !stop && !is_told; ++i) run_for_ms(*loop, 5);
+  EXPECT_TRUE(stop || is_told);
+  run_task(*loop, (*lane)->close());
+}
+
+TEST_P(TransportContract, lanes_on_other_threads_work_and_learn_of_the_end) {
+  constexpr int kThreads = 3;
+  std::atomic<int> ready = 0;
+  std::atomic<int> ended = 0;
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> threads;
+  for (std::uint32_t seed = 1; seed <= kThreads; ++seed) {
+    threads.emplace_back([&, seed] {
+      use_lane_on_this_thread(*lease_, seed, ready, stop);
+      ++ended;
+    });
+  }
+  while (ready + ended < kThreads) run_for_ms(*loop_, 5);
+  if (world_->can_die()) {
+    world_->kill();
+  } else {
+    stop = true;
+  }
+  while (ended < kThreads) run_for_ms(*loop_, 5);
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST_P(TransportContract, after_a_restart_of_the_provider_the_lease_is_lost) {

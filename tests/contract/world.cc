@@ -105,7 +105,7 @@ class ProviderWorld final : public World {
   std::unique_ptr<ProviderServer> server_;
 };
 
-WorldKind provider_world(std::string name, Way way, std::optional<PresharedKey> key = {}) {
+WorldKind provider_world(std::string name, Way way, const std::optional<PresharedKey>& key = {}) {
   return {std::move(name), [way, key] { return std::make_unique<ProviderWorld>(way, key); }};
 }
 

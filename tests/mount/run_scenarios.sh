@@ -241,4 +241,8 @@ main() {
   [[ $ONLY_LIST == yes || $SUMMARY == no ]] || count_results "$RRAM_RESULTS"
 }
 
-main "$@" && exit || exit # at once: the file may change while it runs
+# In one piece: the file may change while it runs.
+{
+  main "$@"
+  exit
+}
