@@ -43,6 +43,7 @@ EventLoop::~EventLoop() = default;
 
 void EventLoop::run() {
   stopping_ = false;
+  read_clock();
   while (!stopping_) {
     run_posted();
     run_timers();

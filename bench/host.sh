@@ -75,7 +75,7 @@ bounded() {
     echo "stopped after $limit s" >>"$output"
     "$on_late"
     end_process "$command"
-    wait "$command" 2>/dev/null || true
+    if process_gone "$command"; then wait "$command" 2>/dev/null || true; fi
     RUNNING=()
     return 124
   fi

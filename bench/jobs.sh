@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # What is measured on each candidate. Sourced after candidates.sh.
 
+LATE_S=60 # past its time, a job is given up
+
 # name, kind, and what fio or rram-metadata needs: pattern, request, requests in flight | processes.
 job_table() {
   cat <<'TABLE'
@@ -62,9 +64,11 @@ lay_out() {
     --fallocate=none --eta=never || fail "$key: the file cannot be written: $(tail -n 5 "$output")"
 }
 
-# What a job that runs past its limit waits for is most likely the daemon.
+# What a job that runs past its limit waits for is most likely the daemon. Aborting is not enough
+# where the daemon itself has stopped; the candidate is lost either way.
 late() {
   abort_connection "$LATE_KEY"
+  [[ -z ${REQUESTER_OF[$LATE_KEY]:-} ]] || kill -KILL "${REQUESTER_OF[$LATE_KEY]}" 2>/dev/null || true
 }
 
 # run_job KEY REPEAT NAME KIND PATTERN REQUEST DEPTH: leaves raw/REPEAT/NAME/KEY.json and .cpu, or
@@ -85,7 +89,7 @@ run_job() {
   requester_us=$(cpu_us "${REQUESTER_OF[$key]:-}")
   # shellcheck disable=SC2086 # several process ids
   providers_us=$(cpu_us ${PROVIDERS_OF[$key]:-})
-  bounded $((SECONDS_MS / 1000 + 60)) "$result.out" late "${command[@]}" || status=$?
+  bounded $((SECONDS_MS / 1000 + LATE_S)) "$result.out" late "${command[@]}" || status=$?
   # shellcheck disable=SC2086
   echo $(($(cpu_us "${REQUESTER_OF[$key]:-}") - requester_us)) \
     $(($(cpu_us ${PROVIDERS_OF[$key]:-}) - providers_us)) >"$result.cpu"

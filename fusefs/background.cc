@@ -56,30 +56,31 @@ Result<Background> Background::enter() {
   return Background(std::move(writing));
 }
 
-void Background::send(int exit_status, const std::string& line) {
+bool Background::send(int exit_status, const std::string& line) {
   std::string message(1, static_cast<char>(exit_status));
   message += line;
   std::size_t sent = 0;
   while (sent < message.size()) {
     const ssize_t written = ::write(pipe_.get(), message.data() + sent, message.size() - sent);
-    if (written < 0 && errno != EINTR) break;  // the parent is gone: nobody to tell
+    if (written < 0 && errno != EINTR) return false;  // the parent is gone
     if (written > 0) sent += static_cast<std::size_t>(written);
   }
   pipe_.reset();
+  return true;
 }
 
-void Background::report_success(const std::string& line) {
+bool Background::report_success(const std::string& line) {
   if (!pipe_) {
     fmt::print("{}\n", line);
     std::fflush(stdout);
-    return;
+    return true;
   }
   [[maybe_unused]] const int changed = ::chdir("/");
   const UniqueFd null_device(::open("/dev/null", O_RDWR | O_CLOEXEC));
   for (const int standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (null_device) ::dup2(null_device.get(), standard);
   }
-  send(0, line + "\n");
+  return send(0, line + "\n");
 }
 
 void Background::report_failure(const std::string& line, int exit_status) {
@@ -87,7 +88,7 @@ void Background::report_failure(const std::string& line, int exit_status) {
     fmt::print(stderr, "{}\n", line);
     return;
   }
-  send(exit_status, line + "\n");
+  static_cast<void>(send(exit_status, line + "\n"));
 }
 
 }  // namespace rram

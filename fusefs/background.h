@@ -22,12 +22,13 @@ class Background {
   // Each is the last word, once. success: the line goes to the parent's standard output, and this
   // process lets the terminal go. failure: to standard error; the caller then ends with
   // `exit_status`.
-  void report_success(const std::string& line);
+  // False: nobody is there to hear of the success any more (Ctrl-C while it connected).
+  [[nodiscard]] bool report_success(const std::string& line);
   void report_failure(const std::string& line, int exit_status);
 
  private:
   explicit Background(UniqueFd pipe) : pipe_(std::move(pipe)) {}
-  void send(int exit_status, const std::string& line);
+  bool send(int exit_status, const std::string& line);
 
   UniqueFd pipe_;  // to the parent; none in the foreground
 };

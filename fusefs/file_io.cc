@@ -1,7 +1,9 @@
 #include "fusefs/file_io.h"
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "fusefs/fan_out.h"
 #include "fusefs/gate_hold.h"
@@ -114,13 +116,18 @@ class SpaceWait {
       co_await settle_space(io);
       co_return true;
     }
-    if (!io.volume.has_quarantined_blocks()) co_return false;
+    if (!io.volume.has_quarantined_blocks()) {
+      // They may have become free between the attempt and this look: one more attempt decides.
+      co_return !std::exchange(has_seen_none_, true);
+    }
+    has_seen_none_ = false;
     co_await io.worker.loop().sleep_ms(kQuarantineCheckMs);
     co_return true;
   }
 
  private:
   bool has_drained_ = false;
+  bool has_seen_none_ = false;
 };
 
 }  // namespace
@@ -164,8 +171,8 @@ Task<Result<std::size_t>> write_file(FileIo io, Ino ino, std::uint64_t offset,
     if (try_again) continue;
     const std::uint64_t placeable =
         may_be_short ? io.volume.placeable_bytes(ino, offset, data.size()) : 0;
-    if (placeable == 0 || placeable >= data.size()) co_return std::unexpected(outcome.error());
-    data = data.first(placeable);
+    if (placeable == 0) co_return std::unexpected(outcome.error());
+    data = data.first(std::min<std::size_t>(placeable, data.size()));
   }
 }
 
@@ -190,7 +197,13 @@ Task<Result<FileStat>> truncate_file(FileIo io, SetAttributes change) {
 
 Task<Status> allocate_range(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t length,
                             bool keeps_size, Timestamp now) {
+  // More than the whole volume is refused before it is walked slot by slot.
+  if (length > io.volume.figures().total_bytes) co_return fail(ErrorCode::kNoSpace);
   const GateHold hold = co_await GateEntry(io.volume, io.worker.loop(), ino, GateMode::kExclusive);
+  if (!keeps_size) {
+    const std::optional<ErrorCode> unclean = co_await clean_tail(io, ino);
+    if (unclean) co_return io_failure(*unclean);
+  }
   SpaceWait space_wait;
   for (;;) {
     WritePlan plan;

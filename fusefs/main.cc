@@ -1,5 +1,6 @@
 // rramfs: mounts the memory of providers as one file system. See README.md.
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <spdlog/sinks/basic_file_sink.h>
@@ -87,7 +88,7 @@ class Endings {
   UniqueFd ended_fd_;
 };
 
-void set_up_log(const RequesterOptions& options) {
+Status set_up_log(const RequesterOptions& options) try {
   std::shared_ptr<spdlog::logger> logger;
   if (options.foreground) {
     logger = std::make_shared<spdlog::logger>(
@@ -105,13 +106,22 @@ void set_up_log(const RequesterOptions& options) {
   logger->set_level(options.debug ? spdlog::level::debug : spdlog::level::info);
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
+  return {};
+} catch (const spdlog::spdlog_ex& error) {
+  return fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("cannot write the log file {}: {}", options.log_file.value_or(""), error.what()));
 }
 
 // So that memory pressure cannot stop the very process that would relieve it.
 void prepare_process() {
   if (::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) spdlog::debug("not an I/O flusher: needs root");
-  if (::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0) {
-    spdlog::debug("memory is not locked: needs root or a larger memlock limit");
+  // Under a finite limit, locking what comes later would make later allocations fail.
+  rlimit locked{};
+  const bool may_lock_all = ::getrlimit(RLIMIT_MEMLOCK, &locked) == 0 &&
+                            (locked.rlim_cur == RLIM_INFINITY || ::geteuid() == 0);
+  if (!may_lock_all || ::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0) {
+    spdlog::debug("memory is not locked: needs root or an unlimited memlock limit");
   }
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
@@ -122,8 +132,12 @@ void prepare_process() {
 
 // A mount point that can be used; what a dead rramfs left there is taken away.
 Status prepare_mountpoint(RequesterOptions& options) {
-  // The last part may be a dead mount, which cannot be resolved: only what is before it is.
+  // The last part may be a dead mount, which cannot be resolved: then only what is before it is.
   std::error_code error;
+  if (const std::filesystem::path whole = std::filesystem::canonical(options.mountpoint, error);
+      !error) {
+    options.mountpoint = whole.string();
+  }
   std::filesystem::path path = std::filesystem::absolute(options.mountpoint, error);
   if (path.filename().empty()) path = path.parent_path();
   const std::filesystem::path parent = std::filesystem::canonical(path.parent_path(), error);
@@ -153,18 +167,30 @@ Status prepare_mountpoint(RequesterOptions& options) {
 }
 
 // After a signal: detach, so that what programs wrote is written back while they still can.
-void detach_after_signal(const RequesterOptions& options, const Endings& endings) {
-  const std::optional<MountEntry> mounted = find_mount(options.mountpoint);
-  if (Status status = detach(options.mountpoint, /*lazily=*/false); !status) {
+// False: the mount would not end, and the kernel still holds requests of it.
+bool detach_after_signal(const RequesterOptions& options, const Endings& endings,
+                         Requester& requester) {
+  // Only what is ours: somebody may have mounted over it, or detached it lazily and mounted again.
+  const std::optional<MountEntry> top = find_mount(options.mountpoint);
+  const bool is_ours = top && top->device_minor == requester.device_minor();
+  if (Status status = is_ours ? detach(options.mountpoint, /*lazily=*/false) : Status{}; !status) {
     spdlog::warn("{}; detaching lazily: programs that still use it get errors in {} s",
                  status.error().message, kDetachGraceMs / 1000);
     if (Status lazily = detach(options.mountpoint, /*lazily=*/true); !lazily) {
       spdlog::error("{}", lazily.error().message);
     }
   }
-  if (endings.wait(kDetachGraceMs, /*heeds_signals=*/false) == Endings::Cause::kEnded) return;
-  if (mounted) abort_connection(mounted->device_minor);
-  endings.wait(kDetachGraceMs, /*heeds_signals=*/false);
+  if (endings.wait(kDetachGraceMs, /*heeds_signals=*/false) == Endings::Cause::kEnded) return true;
+  requester.abort();
+  return endings.wait(kDetachGraceMs, /*heeds_signals=*/false) == Endings::Cause::kEnded;
+}
+
+// Descriptors 0, 1 and 2 exist: none of ours may come to stand there.
+void open_standard_descriptors() {
+  UniqueFd fd;
+  do {
+    fd.reset(::open("/dev/null", O_RDWR));
+  } while (fd && fd.get() <= STDERR_FILENO && (static_cast<void>(fd.release()), true));
 }
 
 int run(RequesterOptions options) {
@@ -181,7 +207,10 @@ int run(RequesterOptions options) {
     }
     background = std::move(*entered);
   }
-  set_up_log(options);
+  if (Status status = set_up_log(options); !status) {
+    background.report_failure("rramfs: " + status.error().message, kExitUsage);
+    return kExitUsage;
+  }
   prepare_process();
   Result<Endings> endings = Endings::create();
   if (!endings) {
@@ -198,9 +227,14 @@ int run(RequesterOptions options) {
     return kExitMountFailure;
   }
   for (const std::string& note : (*requester)->notes()) spdlog::info("{}", note);
-  background.report_success("rramfs: " + (*requester)->summary());
-  if (endings->wait(-1, /*heeds_signals=*/true) == Endings::Cause::kSignal) {
-    detach_after_signal(options, *endings);
+  const bool is_wanted = background.report_success("rramfs: " + (*requester)->summary());
+  const bool ends_by_itself =
+      is_wanted && endings->wait(-1, /*heeds_signals=*/true) == Endings::Cause::kEnded;
+  if (!ends_by_itself && !detach_after_signal(options, *endings, **requester)) {
+    // What the kernel still holds refers to our memory: leave without taking anything apart. The
+    // kernel ends the mount with the process, and the providers take their memory back.
+    spdlog::critical("{} would not end; leaving it to the kernel", options.mountpoint);
+    std::_Exit(kExitSystem);
   }
   requester->reset();
   spdlog::info("{} is detached", options.mountpoint);
@@ -211,6 +245,8 @@ int run(RequesterOptions options) {
 }  // namespace rram
 
 int main(int argc, char** argv) {
+  rram::open_standard_descriptors();
+  std::signal(SIGPIPE, SIG_IGN);  // a reader that left is an error of that write, not our end
   rram::Result<rram::RequesterOptions> options = rram::parse_command_line(argc, argv);
   if (!options) {
     fmt::print(stderr, "rramfs: {}\n", options.error().message);

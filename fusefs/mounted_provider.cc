@@ -10,13 +10,6 @@
 
 namespace rram {
 
-namespace {
-constexpr std::uint64_t kFirstRetryMs = 50;
-constexpr std::uint64_t kLastRetryMs = 2000;
-// One attempt on a provider that may be dead: short, so that detaching does not wait for it.
-constexpr std::uint64_t kRetryTimeoutMs = 1000;
-}  // namespace
-
 MountedProvider::MountedProvider(EventLoop& control_loop, Volume& volume, unsigned index,
                                  std::unique_ptr<HeldLease> lease, std::uint64_t timeout_ms)
     : loop_(control_loop),

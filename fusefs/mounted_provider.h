@@ -18,6 +18,12 @@
 
 namespace rram {
 
+// Attempts on a provider that is gone: pauses grow from the first to the last, and one attempt is
+// short, so that detaching does not wait long for it.
+constexpr std::uint64_t kFirstRetryMs = 50;
+constexpr std::uint64_t kLastRetryMs = 2000;
+constexpr std::uint64_t kRetryTimeoutMs = 1000;
+
 class MountedProvider {
  public:
   MountedProvider(EventLoop& control_loop, Volume& volume, unsigned index,

@@ -8,13 +8,6 @@
 
 namespace rram {
 
-namespace {
-constexpr std::uint64_t kFirstRetryMs = 50;
-constexpr std::uint64_t kLastRetryMs = 2000;
-// One attempt on a provider that may be dead: short, so that detaching does not wait for it.
-constexpr std::uint64_t kRetryTimeoutMs = 1000;
-}  // namespace
-
 ProviderLink::ProviderLink(EventLoop& loop, MountedProvider& provider, std::span<std::byte> arena)
     : loop_(loop), provider_(provider), arena_(arena) {}
 

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <fstream>
 #include <optional>
 
@@ -53,7 +55,7 @@ Status expand_item(std::string_view item, std::string_view whole, std::vector<st
     return bad_range(whole);
   }
   const std::size_t width = first_text.starts_with('0') ? first_text.size() : 0;
-  for (unsigned number = *first; number <= *last; ++number) {
+  for (std::uint64_t number = *first; number <= *last; ++number) {
     out.push_back(fmt::format("{:0{}}", number, width));
   }
   return {};
@@ -81,7 +83,8 @@ Status add_one(std::string_view text, std::vector<Endpoint>& providers) {
 Status add_file(const std::string& path, std::vector<Endpoint>& providers) {
   std::ifstream file(path);
   if (!file) {
-    return fail(ErrorCode::kInvalidArgument, fmt::format("cannot read the provider list {}", path));
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("cannot read the provider list {}: {}", path, std::strerror(errno)));
   }
   std::string line;
   while (std::getline(file, line)) {
@@ -114,6 +117,10 @@ Result<std::vector<std::string>> expand_range(std::string_view text) {
   }
   const Result<std::vector<std::string>> tails = expand_range(text.substr(close + 1));
   if (!tails) return std::unexpected(tails.error());
+  if (numbers.size() * tails->size() > kMaxListedProviders) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("'{}' names more than {} hosts", text, kMaxListedProviders));
+  }
   std::vector<std::string> names;
   for (const std::string& number : numbers) {
     for (const std::string& tail : *tails) {

@@ -9,12 +9,13 @@
 #include <vector>
 
 #include "base/result.h"
+#include "fusefs/layout/block.h"
 #include "rdma/endpoint.h"
 
 namespace rram {
 
 // As many as a volume can have.
-constexpr std::size_t kMaxListedProviders = 1024;
+constexpr std::size_t kMaxListedProviders = kMaxProviders;
 
 // Appends what `text` names. kInvalidArgument with a sentence: no endpoint, a bad range, an
 // unreadable file, too many.

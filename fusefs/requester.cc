@@ -29,6 +29,9 @@ std::uint64_t share_of(std::uint64_t size_bytes, std::size_t providers) {
   return (size_bytes + providers - 1) / providers;
 }
 
+// A result that is there already, as a task.
+Task<Status> ready(Status status) { co_return status; }
+
 using ConnectResult = Result<ConnectedLease>;
 
 Task<> connect_one(EventLoop& loop, Endpoint endpoint, LeaseOptions options,
@@ -65,9 +68,12 @@ Task<Status> open_all(Worker& worker) {
   co_return Status{};
 }
 
+// All at the same time: each may wait for an attempt on a dead provider to end.
 Task<bool> close_all(Worker& worker) {
   co_await worker.running().close();
-  for (const std::unique_ptr<ProviderLink>& link : worker.links()) co_await link->close();
+  Gate closing;
+  for (const std::unique_ptr<ProviderLink>& link : worker.links()) spawn(closing, link->close());
+  co_await closing.close();
   worker.links().clear();
   co_return true;
 }
@@ -78,6 +84,7 @@ Task<bool> release_all(std::vector<std::unique_ptr<MountedProvider>>& providers)
     spawn(releasing, provider->release());
   }
   co_await releasing.close();
+  providers.clear();
   co_return true;
 }
 
@@ -144,6 +151,11 @@ Status Requester::connect_providers() {
   std::vector<std::optional<ConnectResult>> results =
       control_worker().run_blocking<std::vector<std::optional<ConnectResult>>>(
           [&] { return connect_all(loop, options_.providers, lease_options); });
+  // What lives on the control loop is made on it.
+  return control_worker().run_blocking<Status>([&] { return ready(take_leases(results)); });
+}
+
+Status Requester::take_leases(std::vector<std::optional<Result<ConnectedLease>>>& results) {
   Status status;
   for (std::optional<ConnectResult>& result : results) {
     if (!*result) {
@@ -154,11 +166,14 @@ Status Requester::connect_providers() {
     std::ranges::move(connected.notes, std::back_inserter(notes_));
     const auto index = static_cast<unsigned>(providers_.size());
     const std::vector<RemoteRegion>& regions = connected.lease->regions();
-    if (status) {
-      status = volume_->add_lease(index, regions.front().length_bytes, regions.size());
+    const Status added = volume_->add_lease(index, regions.front().length_bytes, regions.size());
+    if (!added && status) {
+      status = fail(added.error().code,
+                    fmt::format("{}: {}: use a smaller stripe=, or a larger pool",
+                                connected.lease->provider_text(), added.error().message));
     }
     providers_.push_back(std::make_unique<MountedProvider>(
-        loop, *volume_, index, std::move(connected.lease), options_.timeout_ms));
+        control_worker().loop(), *volume_, index, std::move(connected.lease), options_.timeout_ms));
   }
   return status;
 }
@@ -209,9 +224,11 @@ std::string Requester::summary() {
 }
 
 void Requester::close_links() {
+  std::vector<std::future<bool>> closed;
   for (const std::unique_ptr<Worker>& worker : workers_) {
-    worker->run_blocking<bool>([&] { return close_all(*worker); });
+    closed.push_back(worker->run_async<bool>([&worker] { return close_all(*worker); }));
   }
+  for (std::future<bool>& each : closed) each.get();
 }
 
 void Requester::release_leases() {

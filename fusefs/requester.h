@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,12 @@ class Requester {
 
   // "/mnt/ramstripe, 3 providers, 3.0 GiB, tcp"
   [[nodiscard]] std::string summary();
+  // The device number of the mount (FuseSession::device_minor).
+  [[nodiscard]] std::optional<std::uint64_t> device_minor() const {
+    return session_->device_minor();
+  }
+  // Ends the mount from outside (FuseSession::abort).
+  void abort() { session_->abort(); }
   // Which transports were taken and why not others.
   [[nodiscard]] const std::vector<std::string>& notes() const { return notes_; }
 
@@ -44,6 +51,8 @@ class Requester {
   Status start_workers();
   Status make_volume();
   Status connect_providers();
+  // On the control worker's thread.
+  Status take_leases(std::vector<std::optional<Result<ConnectedLease>>>& results);
   Status open_links();
   Status mount(std::function<void(Status)> on_ended);
   Worker& control_worker() { return *workers_.front(); }

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/range_check.h"
+
 namespace rram {
 
 Volume::Volume(const Geometry& geometry, const NamespaceLimits& limits, const RootAttributes& root)
     : geometry_(geometry),
+      max_file_bytes_(limits.max_file_bytes),
       namespace_(limits, root, /*generation=*/1),
       space_(geometry),
       quarantine_(geometry) {}
@@ -214,8 +217,7 @@ Result<Volume::WriteStart> Volume::begin_write(Ino ino, std::uint64_t offset, st
   const std::lock_guard lock(mutex_);
   const Result<Attributes> file = regular_file(ino);
   if (!file) return std::unexpected(file.error());
-  const std::uint64_t max_file_bytes = NamespaceLimits{}.max_file_bytes;
-  if (offset > max_file_bytes || length > max_file_bytes - offset) {
+  if (!range_is_inside(offset, length, max_file_bytes_)) {
     return fail(ErrorCode::kFileTooBig);
   }
   FileBlocks& blocks = blocks_of(ino);

@@ -160,6 +160,7 @@ class Volume {
   void free_safe_blocks();
 
   const Geometry geometry_;
+  const std::uint64_t max_file_bytes_;
   std::mutex mutex_;  // leaf; guards everything below
   Namespace namespace_;
   Space space_;

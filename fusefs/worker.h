@@ -67,18 +67,25 @@ class Worker {
   // Runs a task on the worker's thread and waits for its result; for threads that may block (main).
   template <typename T>
   T run_blocking(std::function<Task<T>()> make_task) {
-    std::promise<T> promise;
-    loop_->post([&] { spawn(blocking_, fulfil<T>(make_task, promise)); });
-    return promise.get_future().get();
+    return run_async<T>(std::move(make_task)).get();
+  }
+  template <typename T>
+  std::future<T> run_async(std::function<Task<T>()> make_task) {
+    auto promise = std::make_shared<std::promise<T>>();
+    loop_->post([this, promise, make_task = std::move(make_task)] {
+      spawn(blocking_, fulfil<T>(make_task, promise));
+    });
+    return promise->get_future();
   }
 
  private:
   explicit Worker(const WorkerOptions& options) : options_(options) {}
 
   template <typename T>
-  static Task<> fulfil(std::function<Task<T>()> make_task, std::promise<T>& promise) {
+  static Task<> fulfil(std::function<Task<T>()> make_task,
+                       std::shared_ptr<std::promise<T>> promise) {
     T result = co_await make_task();
-    promise.set_value(std::move(result));
+    promise->set_value(std::move(result));
   }
 
   Status set_up();

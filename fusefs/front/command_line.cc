@@ -8,6 +8,7 @@
 #include <cstring>
 #include <functional>
 #include <string>
+#include <utility>
 
 #include "base/size_text.h"
 #include "fusefs/front/libfuse.h"
@@ -25,6 +26,9 @@ constexpr unsigned kMaxWorkers = 128;
 struct Parsing {
   RequesterOptions options;
   Status status;
+  // libfuse takes options apart at commas, those inside a range of hosts too: its parts until the
+  // bracket closes.
+  std::string open_range;
 };
 
 Status set_stripe(RequesterOptions& options, std::string_view value) {
@@ -159,6 +163,11 @@ Status take_mountpoint(RequesterOptions& options, std::string_view text) {
   return {};
 }
 
+bool is_inside_range(std::string_view option) {
+  return option.starts_with("providers=") &&
+         std::ranges::count(option, '[') > std::ranges::count(option, ']');
+}
+
 // libfuse's callback: 0 takes the argument, -1 ends the parsing.
 int on_argument(void* data, const char* text, int key, fuse_args* /*rest*/) {
   auto& parsing = *static_cast<Parsing*>(data);
@@ -167,7 +176,11 @@ int on_argument(void* data, const char* text, int key, fuse_args* /*rest*/) {
   } else if (text[0] == '-') {
     parsing.status = take_flag(parsing.options, text);
   } else {
-    parsing.status = take_option(parsing.options, text);
+    std::string& open_range = parsing.open_range;
+    open_range += open_range.empty() ? text : fmt::format(",{}", text);
+    if (!is_inside_range(open_range)) {
+      parsing.status = take_option(parsing.options, std::exchange(open_range, {}));
+    }
   }
   return parsing.status ? 0 : -1;
 }
@@ -209,6 +222,10 @@ Result<RequesterOptions> parse_command_line(int argc, char** argv) {
   if (rc != 0) {
     return fail(ErrorCode::kInvalidArgument,
                 "the command line is not understood: an option is missing its value");
+  }
+  if (!parsing.open_range.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("{}: a bracket is not closed", parsing.open_range));
   }
   if (Status status = check(parsing.options); !status) return std::unexpected(status.error());
   if (parsing.options.fs_name.empty()) {

@@ -78,6 +78,12 @@ FrontEnd::~FrontEnd() = default;
 
 Status FrontEnd::prepare(FuseSession& session) {
   session_ = &session;
+  // Whatever can fail is done before the kernel is told that anybody serves.
+  for (std::size_t i = 1; i < workers_.size(); ++i) {
+    Result<UniqueFd> clone = session.clone_fd();
+    if (!clone) return std::unexpected(clone.error());
+    queues_[i].dev_clone = std::move(*clone);
+  }
   if (!plan_.wants_io_uring) return {};
   for (const std::unique_ptr<Worker>& worker : workers_) {
     Status status = run_on(*worker, [&] { return prepare_worker(*worker); });
@@ -132,13 +138,7 @@ Status FrontEnd::start_worker(Worker& worker) {
                                          kMaxPayloadBytes, arena.last(kControlSlots * slot_bytes));
   } else {
     own.rings.clear();
-    int fd = session_->fd();
-    if (worker.index() != 0) {
-      Result<UniqueFd> clone = session_->clone_fd();
-      if (!clone) return std::unexpected(clone.error());
-      own.dev_clone = std::move(*clone);
-      fd = own.dev_clone.get();
-    }
+    const int fd = worker.index() == 0 ? session_->fd() : own.dev_clone.get();
     const auto depth = static_cast<unsigned>(
         std::min<std::size_t>(arena.size() / slot_bytes, kMaxEntriesPerQueue));
     own.dev = std::make_unique<DevQueue>(worker, *session_, fd, depth, kMaxPayloadBytes, arena);
@@ -149,8 +149,12 @@ Status FrontEnd::start_worker(Worker& worker) {
 
 void FrontEnd::on_queue_ended(const Status& status) {
   if (!status) {
-    const std::lock_guard lock(status_mutex_);
-    if (first_failure_) first_failure_ = status;
+    {
+      const std::lock_guard lock(status_mutex_);
+      if (first_failure_) first_failure_ = status;
+    }
+    // The kernel waits for this queue for ever: end the mount, so that the others end too.
+    session_->abort();
   }
   if (--live_queues_ == 0) on_ended_(first_failure_);
 }

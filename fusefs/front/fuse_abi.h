@@ -16,9 +16,6 @@ constexpr std::uint64_t kParallelDirops = std::uint64_t{1} << 18;
 constexpr std::uint64_t kDirectIoAllowMmap = std::uint64_t{1} << 36;
 constexpr std::uint64_t kOverIoUring = std::uint64_t{1} << 41;
 
-// Open flags of a reply that Debian's libfuse has no field for.
-constexpr std::uint32_t kOpenParallelDirectWrites = std::uint32_t{1} << 6;
-
 constexpr std::size_t kHeaderAreaBytes = 128;
 constexpr std::size_t kOpAreaBytes = 128;
 

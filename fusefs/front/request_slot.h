@@ -9,6 +9,7 @@
 
 #include <cassert>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 namespace rram {
@@ -21,6 +22,10 @@ class RequestSlot {
   RequestSlot& operator=(const RequestSlot&) = delete;
 
   [[nodiscard]] Worker& worker() const { return worker_; }
+
+  // The kernel's number of the request that the slot carries.
+  [[nodiscard]] std::uint64_t unique() const { return unique_; }
+  void set_unique(std::uint64_t unique) { unique_ = unique; }
 
   // Room for the payload of the reply: what is produced here is not copied again. It may be the
   // same memory as the request's own payload. It lies in the worker's arena.
@@ -52,6 +57,7 @@ class RequestSlot {
 
  private:
   Worker& worker_;
+  std::uint64_t unique_ = 0;
   static thread_local RequestSlot* current_;
 };
 

@@ -56,6 +56,7 @@ class RingQueue::Entry final : public RingCompletion, public RequestSlot {
  private:
   void submit(fuse_abi::RingCommand command);
   void process_request();
+  ssize_t send_error(const iovec& header_part, int errno_value);
 
   RingQueue& queue_;
   fuse_abi::RingRequestHeader* header_;
@@ -102,10 +103,7 @@ void RingQueue::Entry::process_request() {
 ssize_t RingQueue::Entry::send_reply(std::span<const iovec> parts) {
   std::size_t payload_bytes = 0;
   for (const iovec& part : parts.subspan(1)) {
-    if (part.iov_len > payload_.size() - payload_bytes) {
-      errno = EMSGSIZE;
-      return -1;
-    }
+    if (part.iov_len > payload_.size() - payload_bytes) return send_error(parts[0], EIO);
     std::byte* destination = payload_.data() + payload_bytes;
     if (part.iov_base != destination) std::memmove(destination, part.iov_base, part.iov_len);
     payload_bytes += part.iov_len;
@@ -114,6 +112,18 @@ ssize_t RingQueue::Entry::send_reply(std::span<const iovec> parts) {
   header_->entry.payload_bytes = static_cast<std::uint32_t>(payload_bytes);
   submit(fuse_abi::RingCommand::kCommitAndFetch);
   return static_cast<ssize_t>(sizeof(fuse_out_header) + payload_bytes);
+}
+
+// Even a reply that does not fit is answered.
+ssize_t RingQueue::Entry::send_error(const iovec& header_part, int errno_value) {
+  fuse_out_header header{};
+  std::memcpy(&header, header_part.iov_base, sizeof header);
+  header.len = sizeof header;
+  header.error = -errno_value;
+  std::memcpy(header_->in_out, &header, sizeof header);
+  header_->entry.payload_bytes = 0;
+  submit(fuse_abi::RingCommand::kCommitAndFetch);
+  return sizeof header;
 }
 
 std::size_t RingQueue::arena_bytes_per_entry(std::size_t payload_bytes) {

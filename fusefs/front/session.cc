@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <cassert>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "fusefs/front/fuse_abi.h"
 #include "fusefs/front/libfuse.h"
 #include "fusefs/front/operations.h"
+#include "fusefs/mount_table.h"
 
 namespace rram {
 
@@ -45,6 +47,16 @@ Status set_nonblocking(int fd) {
   return {};
 }
 
+// libfuse takes options apart at commas.
+std::string escaped(const std::string& option) {
+  std::string out;
+  for (const char c : option) {
+    if (c == ',' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out;
+}
+
 bool has_no_answer(std::uint32_t opcode) {
   return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == FUSE_INTERRUPT;
 }
@@ -61,6 +73,7 @@ struct FuseSession::Impl : OperationsContext {
   const FuseSession* owner = nullptr;
   std::uint64_t kernel_flags = 0;
   bool is_mounted = false;
+  std::optional<std::uint64_t> device_minor;
   bool is_initialized = false;
 };
 
@@ -69,7 +82,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::create(const SessionOptions& o
   auto impl = std::make_unique<Impl>(operations, options);
   Arguments arguments;
   arguments.add(options.program);
-  for (const std::string& option : options.mount_options) arguments.add("-o" + option);
+  for (const std::string& option : options.mount_options) arguments.add("-o" + escaped(option));
   if (options.debug) arguments.add("-d");
   const fuse_lowlevel_ops table = Operations::table(options.direct_io);
   impl->session.reset(fuse_session_new(arguments.get(), &table, sizeof table,
@@ -95,6 +108,9 @@ Status FuseSession::mount(const std::string& mountpoint) {
                             mountpoint));
   }
   impl_->is_mounted = true;
+  if (const std::optional<MountEntry> entry = find_mount(mountpoint)) {
+    impl_->device_minor = entry->device_minor;
+  }
   fuse_custom_io callbacks{};
   callbacks.writev = &write_callback;
   callbacks.read = &read_callback;
@@ -152,7 +168,10 @@ void FuseSession::patch_init_reply(std::span<iovec> parts) const {
 
 ssize_t FuseSession::write_callback(int fd, iovec* parts, int count, void* user_data) {
   const std::span<iovec> all(parts, static_cast<std::size_t>(count));
-  if (RequestSlot* slot = RequestSlot::current()) return slot->send_reply(all);
+  if (RequestSlot* slot = RequestSlot::current()) {
+    assert(static_cast<const fuse_out_header*>(parts[0].iov_base)->unique == slot->unique());
+    return slot->send_reply(all);
+  }
   auto* impl = static_cast<Impl*>(static_cast<OperationsContext*>(user_data));
   const auto* header = static_cast<const fuse_out_header*>(parts[0].iov_base);
   if (!impl->is_initialized && count > 1 && header->unique != 0 && header->error == 0) {
@@ -183,6 +202,11 @@ Result<UniqueFd> FuseSession::clone_fd() const {
 bool FuseSession::process(RequestSlot& slot, std::span<std::byte> request) {
   fuse_in_header header{};
   std::memcpy(&header, request.data(), sizeof header);
+  // Every request is answered within its deadline, so there is nothing to interrupt. libfuse must
+  // not see it: it would answer a late INTERRUPT while it decodes another request, through that
+  // one's slot.
+  if (header.opcode == FUSE_INTERRUPT) return false;
+  slot.set_unique(header.unique);
   fuse_buf buffer{};
   buffer.mem = request.data();
   buffer.size = request.size();
@@ -190,6 +214,12 @@ bool FuseSession::process(RequestSlot& slot, std::span<std::byte> request) {
   fuse_session_process_buf(impl_->session.get(), &buffer);
   return !has_no_answer(header.opcode);
 }
+
+void FuseSession::abort() {
+  if (impl_->device_minor) abort_connection(*impl_->device_minor);
+}
+
+std::optional<std::uint64_t> FuseSession::device_minor() const { return impl_->device_minor; }
 
 void FuseSession::unmount() {
   if (!std::exchange(impl_->is_mounted, false)) return;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -58,6 +59,13 @@ class FuseSession {
   // Decodes the request of `slot` and starts it. True if it has been or will be answered; false for
   // the kinds that have no answer. Any worker's thread.
   bool process(RequestSlot& slot, std::span<std::byte> request);
+
+  // Ends the connection from outside: every request of the mount fails, and every queue ends. Any
+  // thread.
+  void abort();
+
+  // The device number of the mount, in messages of the kernel "0:N"; nothing before mount().
+  [[nodiscard]] std::optional<std::uint64_t> device_minor() const;
 
   // Takes the mount away if it is still there; the descriptor is closed.
   void unmount();

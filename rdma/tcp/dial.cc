@@ -20,6 +20,7 @@
 #include <thread>
 #include <utility>
 
+#include "rdma/tcp/pacing.h"
 #include "rdma/tcp/timed_io.h"
 
 namespace rram {
@@ -177,6 +178,7 @@ void set_tcp_options(int socket) {
   set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, kKeepIntervalS);
   set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, kKeepCount);
   set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, kUserTimeoutMs);
+  avoid_pacing(socket);
 }
 
 Error explain_tcp(int error, const std::string& text) {
