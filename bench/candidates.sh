@@ -132,9 +132,11 @@ spike_provider_listens() {
 
 # abort_connection KEY: every request that waits for its daemon fails now.
 abort_connection() {
-  local connection=/sys/fs/fuse/connections/${CONNECTION_OF[$1]:-none}/abort
-  [[ -e $connection ]] || mount -t fusectl fusectl /sys/fs/fuse/connections 2>/dev/null || true
-  echo 1 2>/dev/null >"$connection" || true
+  local all=/sys/fs/fuse/connections mounted_here=0
+  [[ -n ${CONNECTION_OF[$1]:-} ]] || return 0
+  if ! is_mounted "$all" && mount -t fusectl fusectl "$all"; then mounted_here=1; fi
+  (echo 1 >"$all/${CONNECTION_OF[$1]}/abort") 2>/dev/null || true
+  if ((mounted_here)); then umount "$all" || true; fi
 }
 
 # candidate_stop KEY: whatever state it is in; always ends.

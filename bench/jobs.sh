@@ -68,7 +68,8 @@ lay_out() {
 # where the daemon itself has stopped; the candidate is lost either way.
 late() {
   abort_connection "$LATE_KEY"
-  [[ -z ${REQUESTER_OF[$LATE_KEY]:-} ]] || kill -KILL "${REQUESTER_OF[$LATE_KEY]}" 2>/dev/null || true
+  local pid=${REQUESTER_OF[$LATE_KEY]:-}
+  [[ -z $pid ]] || kill -KILL "$pid" 2>/dev/null || true
 }
 
 # run_job KEY REPEAT NAME KIND PATTERN REQUEST DEPTH: leaves raw/REPEAT/NAME/KEY.json and .cpu, or

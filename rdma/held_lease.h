@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/event_loop.h"
@@ -49,9 +50,14 @@ class HeldLease {
   virtual Task<Result<std::unique_ptr<Lane>>> open_lane(EventLoop& loop,
                                                         std::uint64_t timeout_ms) = 0;
 
-  // The control connection has ended by itself (called once per connection, from the loop).
+  // The control connection has ended by itself (called once per connection, from the loop; at once,
+  // if it has ended before anybody asked).
   void set_on_disconnected(std::function<void(const Error&)> handler) {
     on_disconnected_ = std::move(handler);
+    if (on_disconnected_ && unheard_) {
+      const Error reason = *std::exchange(unheard_, std::nullopt);
+      on_disconnected_(reason);
+    }
   }
   // Connects again and finds the same lease. kLost as above; any other failure: try again later.
   virtual Task<Status> reconnect(std::uint64_t timeout_ms) = 0;
@@ -63,7 +69,18 @@ class HeldLease {
 
  protected:
   HeldLease() = default;
+  // The implementation's word that the control connection has ended by itself.
+  void note_disconnected(const Error& reason) {
+    if (on_disconnected_) {
+      on_disconnected_(reason);
+    } else {
+      unheard_ = reason;
+    }
+  }
+
+ private:
   std::function<void(const Error&)> on_disconnected_;
+  std::optional<Error> unheard_;
 };
 
 }  // namespace rram

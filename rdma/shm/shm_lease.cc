@@ -31,7 +31,7 @@ ShmLease::ShmLease(std::unique_ptr<ControlConnection> control,
   begin_life();
   control_->set_on_ended([this](const Error& reason) {
     life()->end(reason);
-    if (on_disconnected_) on_disconnected_(reason);
+    note_disconnected(reason);
   });
 }
 

@@ -13,9 +13,7 @@ Task<Result<std::unique_ptr<HeldLease>>> TcpLease::take(EventLoop& loop, Endpoin
 }
 
 TcpLease::TcpLease(std::unique_ptr<ControlConnection> control) : control_(std::move(control)) {
-  control_->set_on_ended([this](const Error& reason) {
-    if (on_disconnected_) on_disconnected_(reason);
-  });
+  control_->set_on_ended([this](const Error& reason) { note_disconnected(reason); });
 }
 
 Task<Result<std::unique_ptr<Lane>>> TcpLease::open_lane(EventLoop& loop, std::uint64_t timeout_ms) {
