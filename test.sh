@@ -128,7 +128,7 @@ run_scenarios() {
   if [[ -n $SANITIZE ]]; then options+=(--key); fi
   # A sanitizer makes everything several times slower.
   case $SANITIZE in
-    address) export EXERCISER_OPERATIONS=${EXERCISER_OPERATIONS:-100000} ;;
+    address) export EXERCISER_OPERATIONS=${EXERCISER_OPERATIONS:-200000} ;;
     thread) export EXERCISER_OPERATIONS=${EXERCISER_OPERATIONS:-10000} ;;
   esac
   "$ROOT/tests/mount/run_scenarios.sh" "${options[@]}" --no-summary || true

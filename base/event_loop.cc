@@ -75,6 +75,30 @@ EventLoop::TimerId EventLoop::call_at(std::uint64_t due_ns, std::function<void()
 
 void EventLoop::cancel_timer(TimerId id) { timers_.erase(id); }
 
+void EventLoop::submit_command(RingCompletion& completion, unsigned registered_file,
+                               std::uint32_t command, const void* address, std::uint32_t length,
+                               std::span<const std::byte> area) {
+  assert((ring_->flags & IORING_SETUP_SQE128) != 0);
+  submit_with(&completion, [&](io_uring_sqe* entry) {
+    entry->opcode = IORING_OP_URING_CMD;
+    entry->flags = IOSQE_FIXED_FILE;
+    entry->fd = static_cast<int>(registered_file);
+    entry->cmd_op = command;
+    entry->addr = reinterpret_cast<std::uint64_t>(address);
+    entry->len = length;
+    std::memcpy(entry->cmd, area.data(), area.size());
+  });
+}
+
+Status EventLoop::register_files(std::span<const int> fds) {
+  const int rc =
+      io_uring_register_files(ring_.get(), fds.data(), static_cast<unsigned>(fds.size()));
+  if (rc != 0) return fail_errno(-rc, "cannot register a file with the io_uring");
+  return {};
+}
+
+void EventLoop::unregister_files() { io_uring_unregister_files(ring_.get()); }
+
 void EventLoop::cancel(RingCompletion& completion) {
   submit_with(nullptr, [&](io_uring_sqe* entry) { io_uring_prep_cancel(entry, &completion, 0); });
 }

@@ -89,6 +89,16 @@ class EventLoop {
     io_uring_sqe_set_data(entry, completion);
   }
 
+  // A command of a file's own kind (IORING_OP_URING_CMD) to a registered file: `address` and
+  // `length` are the command's own, `area` is copied into the entry behind them. The loop was made
+  // with large_submission_entries.
+  void submit_command(RingCompletion& completion, unsigned registered_file, std::uint32_t command,
+                      const void* address, std::uint32_t length, std::span<const std::byte> area);
+
+  // The files that commands may name by their position; one set at a time.
+  Status register_files(std::span<const int> fds);
+  void unregister_files();
+
   // Asks for the submission bound to `completion` to end early; it still completes, -ECANCELED
   // if the cancelling came in time.
   void cancel(RingCompletion& completion);
@@ -128,9 +138,6 @@ class EventLoop {
     };
     return Awaiter{*this, duration_ms};
   }
-
-  // The ring itself, for registrations (files, buffers).
-  [[nodiscard]] io_uring* ring() { return ring_.get(); }
 
  private:
   // Reads the eventfd that post() rings.

@@ -251,6 +251,7 @@ clean_up() {
 main() {
   local repeat
   parse_options "$@"
+  [[ -n $(job_names) ]] || fail "no job is called '$ONLY'; see --list"
   check_host
   mkdir -p /run/lock
   exec 9>/run/lock/rram-bench.lock

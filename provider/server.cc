@@ -17,7 +17,7 @@
 #include "base/io.h"
 #include "base/size_text.h"
 #include "provider/host_memory.h"
-#include "rdma/tcp/pacing.h"
+#include "rdma/control/pacing.h"
 
 namespace rram {
 

@@ -14,8 +14,8 @@
 
 #include "base/event_loop.h"
 #include "base/gate.h"
+#include "rdma/control/dial.h"
 #include "rdma/session/requester_session.h"
-#include "rdma/tcp/dial.h"
 #include "rdma/wire/frame_reader.h"
 
 namespace rram {

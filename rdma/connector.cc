@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "rdma/control/dial.h"
 #include "rdma/local/local_lease.h"
 #include "rdma/shm/shm_lease.h"
-#include "rdma/tcp/dial.h"
 #include "rdma/tcp/tcp_lease.h"
 
 namespace rram {

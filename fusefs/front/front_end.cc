@@ -93,10 +93,8 @@ Status FrontEnd::prepare(FuseSession& session) {
 }
 
 Status FrontEnd::prepare_worker(Worker& worker) {
-  int fd = session_->fd();
-  if (const int rc = io_uring_register_files(worker.loop().ring(), &fd, 1); rc != 0) {
-    return fail_errno(-rc, "cannot register /dev/fuse with the io_uring");
-  }
+  const int fd = session_->fd();
+  if (Status status = worker.loop().register_files({&fd, 1}); !status) return status;
   const std::size_t queue_bytes =
       plan_.entries_per_queue * RingQueue::arena_bytes_per_entry(kMaxPayloadBytes);
   std::span<std::byte> room = worker.front_arena();
@@ -106,7 +104,7 @@ Status FrontEnd::prepare_worker(Worker& worker) {
                           {.queue_id = static_cast<std::uint16_t>(queue),
                            .depth = plan_.entries_per_queue,
                            .payload_bytes = kMaxPayloadBytes,
-                           .registered_file_index = 0},
+                           .registered_file = 0},
                           room.first(queue_bytes));
     if (!ring) return std::unexpected(ring.error());
     room = room.subspan(queue_bytes);
@@ -163,7 +161,7 @@ void FrontEnd::destroy_queues() {
   for (const std::unique_ptr<Worker>& worker : workers_) {
     run_on(*worker, [&] {
       queues_[worker->index()] = PerWorker{};
-      io_uring_unregister_files(worker->loop().ring());
+      worker->loop().unregister_files();
       return true;
     });
   }

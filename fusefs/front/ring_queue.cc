@@ -1,8 +1,6 @@
 #include "fusefs/front/ring_queue.h"
 
 #include <fmt/format.h>
-#include <liburing.h>
-
 #include <cerrno>
 #include <cstring>
 
@@ -69,20 +67,13 @@ class RingQueue::Entry final : public RingCompletion, public RequestSlot {
 
 void RingQueue::Entry::submit(fuse_abi::RingCommand command) {
   last_command_ = command;
-  worker().loop().submit_with(this, [&](io_uring_sqe* entry) {
-    entry->opcode = IORING_OP_URING_CMD;
-    entry->flags = IOSQE_FIXED_FILE;
-    entry->fd = queue_.options_.registered_file_index;
-    entry->cmd_op = static_cast<std::uint32_t>(command);
-    if (command == fuse_abi::RingCommand::kRegister) {
-      entry->addr = reinterpret_cast<std::uint64_t>(buffers_);
-      entry->len = 2;
-    }
-    fuse_abi::RingCommandRequest request{};
-    request.queue_id = queue_.options_.queue_id;
-    request.commit_id = command == fuse_abi::RingCommand::kCommitAndFetch ? commit_id_ : 0;
-    std::memcpy(entry->cmd, &request, sizeof request);
-  });
+  const bool is_reply = command == fuse_abi::RingCommand::kCommitAndFetch;
+  fuse_abi::RingCommandRequest request{};
+  request.queue_id = queue_.options_.queue_id;
+  request.commit_id = is_reply ? commit_id_ : 0;
+  worker().loop().submit_command(*this, queue_.options_.registered_file,
+                                 static_cast<std::uint32_t>(command), is_reply ? nullptr : buffers_,
+                                 is_reply ? 0 : 2, std::as_bytes(std::span(&request, 1)));
 }
 
 void RingQueue::Entry::process_request() {

@@ -28,7 +28,7 @@ class RingQueue {
     std::uint16_t queue_id = 0;
     unsigned depth = 0;             // entries: requests under way at once
     std::size_t payload_bytes = 0;  // room for the largest payload
-    int registered_file_index = 0;  // of /dev/fuse in the worker's ring
+    unsigned registered_file = 0;   // of /dev/fuse in the worker's ring
   };
 
   // Room that one entry takes of the worker's arena, in bytes, a multiple of the page size.

@@ -8,10 +8,10 @@
 #include <string_view>
 #include <vector>
 
+#include "rdma/control/control_connection.h"
 #include "rdma/held_lease.h"
 #include "rdma/shm/provider_life.h"
 #include "rdma/shm/segment_map.h"
-#include "rdma/tcp/control_connection.h"
 
 namespace rram {
 

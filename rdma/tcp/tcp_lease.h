@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "rdma/control/control_connection.h"
 #include "rdma/held_lease.h"
-#include "rdma/tcp/control_connection.h"
 
 namespace rram {
 

@@ -1,4 +1,4 @@
-#include "rdma/tcp/dial.h"
+#include "rdma/control/dial.h"
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
@@ -20,8 +20,8 @@
 #include <thread>
 #include <utility>
 
-#include "rdma/tcp/pacing.h"
-#include "rdma/tcp/timed_io.h"
+#include "base/io_timed.h"
+#include "rdma/control/pacing.h"
 
 namespace rram {
 

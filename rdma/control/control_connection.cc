@@ -1,4 +1,4 @@
-#include "rdma/tcp/control_connection.h"
+#include "rdma/control/control_connection.h"
 
 #include <fmt/format.h>
 

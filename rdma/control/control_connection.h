@@ -15,10 +15,10 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "base/task.h"
+#include "rdma/control/dial.h"
+#include "rdma/control/session_driver.h"
 #include "rdma/endpoint.h"
 #include "rdma/held_lease.h"
-#include "rdma/tcp/dial.h"
-#include "rdma/tcp/session_driver.h"
 #include "rdma/transport.h"
 
 namespace rram {

@@ -1,4 +1,4 @@
-#include "rdma/tcp/session_driver.h"
+#include "rdma/control/session_driver.h"
 
 #include <fmt/format.h>
 
@@ -12,8 +12,8 @@
 #include <utility>
 #include <variant>
 
+#include "base/io_timed.h"
 #include "base/size_text.h"
-#include "rdma/tcp/timed_io.h"
 
 namespace rram {
 
