@@ -20,6 +20,8 @@ fails_with() {
     cat "$work/output"
     return 1
   fi
+  # A file that is shorter than it should be ends a process that maps it.
+  if grep -q 'ended by signal 7' "$work/output"; then return 0; fi
   grep -q 'FAILED seed=[0-9]* process=[0-9]* operation=[0-9]*' "$work/output"
   grep -Eq 'first differing offset|size [0-9]+, expected|end of file' "$work/output"
 }
