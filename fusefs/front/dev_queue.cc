@@ -120,7 +120,8 @@ Task<> DevQueue::serve() {
       ended_ = true;
     } else if (taken == Taken::kNothing) {
       // Of several workers that poll, one is woken for one request.
-      co_await poll_once(worker_.loop(), fd_, POLLIN | EPOLLEXCLUSIVE);
+      [[maybe_unused]] const int events =
+          co_await poll_once(worker_.loop(), fd_, POLLIN | EPOLLEXCLUSIVE);
     } else if (free_.empty()) {
       co_await free_slot();
     } else {

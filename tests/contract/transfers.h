@@ -65,7 +65,7 @@ inline Task<std::vector<std::optional<ErrorCode>>> carry_out_all(EventLoop& loop
     group.add(operations[i]);
     lane.submit(operations[i]);
   }
-  co_await group;
+  [[maybe_unused]] const auto failure = co_await group;
   std::vector<std::optional<ErrorCode>> ends;
   for (const Operation& operation : operations) ends.push_back(operation.failure);
   co_return ends;
