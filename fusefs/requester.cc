@@ -237,9 +237,10 @@ void Requester::release_leases() {
 }
 
 Requester::~Requester() {
-  if (session_) session_->unmount();
   close_links();
   if (is_serving_) front_end_->destroy_queues();
+  // Closes /dev/fuse: after the last worker has let it go.
+  if (session_) session_->unmount();
   release_leases();
 }
 
