@@ -55,12 +55,11 @@ void EventLoop::run() {
 }
 
 void EventLoop::post(std::function<void()> work) {
-  bool was_empty = false;
-  {
-    const std::lock_guard lock(posted_mutex_);
-    was_empty = posted_.empty();
-    posted_.push_back(std::move(work));
-  }
+  // The doorbell is rung under the lock: the loop can run the work, and with it be ended and
+  // destroyed, only after this has let go of everything.
+  const std::lock_guard lock(posted_mutex_);
+  const bool was_empty = posted_.empty();
+  posted_.push_back(std::move(work));
   if (!was_empty) return;  // the doorbell has been rung for the first one
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(doorbell_fd_.get(), &one, sizeof one);

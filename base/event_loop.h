@@ -172,7 +172,7 @@ class EventLoop {
   std::uint64_t next_timer_sequence_ = 0;
   std::vector<Flusher*> flushers_;
 
-  std::mutex posted_mutex_;  // guards posted_; a leaf: nothing is called under it
+  std::mutex posted_mutex_;  // guards posted_; a leaf: only the doorbell is rung under it
   std::vector<std::function<void()>> posted_;
   std::vector<std::function<void()>> running_posted_;
 };
