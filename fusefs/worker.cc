@@ -2,10 +2,11 @@
 
 #include <fmt/format.h>
 #include <pthread.h>
-#include <sched.h>
 #include <spdlog/spdlog.h>
 
 #include <utility>
+
+#include "base/cpus.h"
 
 namespace rram {
 
@@ -20,13 +21,9 @@ constexpr unsigned kCompletionEntries = 8192;
 void name_thread(unsigned index, bool pins_to_cpu) {
   ::pthread_setname_np(::pthread_self(), fmt::format("rramfs/{}", index).c_str());
   if (!pins_to_cpu) return;
-  cpu_set_t cpus;
-  CPU_ZERO(&cpus);
-  CPU_SET(index, &cpus);
   // A CPU that is offline or not ours: the worker runs anywhere.
-  if (::pthread_setaffinity_np(::pthread_self(), sizeof cpus, &cpus) != 0) {
-    spdlog::debug("worker {} could not be pinned to its CPU", index);
-  }
+  const Status pinned = pin_this_thread(index);
+  if (!pinned) spdlog::debug("worker {}: {}", index, pinned.error().message);
 }
 }  // namespace
 

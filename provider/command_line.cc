@@ -58,7 +58,7 @@ void describe(CLI::App& app, Words& words) {
       ->capture_default_str();
   app.add_option("--name", words.name, "Name of this provider in messages [the host's name]")
       ->type_name("NAME");
-  app.add_option("--workers", words.workers, "Threads that serve [one a CPU, at most 4]")
+  app.add_option("--workers", words.workers, "Threads that serve [one a CPU, and on it]")
       ->type_name("N")
       ->check(CLI::Range(1, 128));
   app.add_option("--grace", words.grace,

@@ -41,13 +41,14 @@ void count(std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memo
 }  // namespace
 
 Connection::Connection(EventLoop& loop, const ProviderContext& context, WorkerCounters& counters,
-                       ConnectionId id, UniqueFd socket_fd, Peer peer)
+                       ConnectionId id, UniqueFd socket_fd, Peer peer, CountedLane lane)
     : loop_(loop),
       context_(context),
       counters_(counters),
       id_(id),
       socket_fd_(std::move(socket_fd)),
       peer_(std::move(peer)),
+      counted_lane_(std::move(lane)),
       session_(session_options(context, peer_), loop.now_ms()) {}
 
 Connection::~Connection() {
@@ -133,6 +134,7 @@ void Connection::act(SendDescriptors&& action) {
 }
 
 void Connection::act(const WantLease& action) {
+  counted_lane_.reset();
   LeaseWish wish;
   wish.control = id_;
   wish.requester = requester_text();
@@ -159,6 +161,7 @@ void Connection::act(const WantAttach& action) {
   if (!held) return refuse(held.error(), WireError::kNoLease);
   lease_id_ = action.lease_id;
   segments_ = std::move(held->segments);
+  if (action.role == Role::kControl) counted_lane_.reset();
   carry_out(session_.attached(held->terms, loop_.now_ms()));
 }
 

@@ -5,6 +5,7 @@
 // then no I/O of it is in flight, and its lease knows that it is gone.
 #pragma once
 
+#include <atomic>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -36,10 +37,22 @@ struct Peer {
   WireError refusal_code = WireError::kRefused;
 };
 
+// A connection that is, or may become, a lane: counted for as long as this exists.
+struct LaneUncounter {
+  void operator()(std::atomic<std::uint32_t>* count) const {
+    count->fetch_sub(1, std::memory_order_relaxed);
+  }
+};
+using CountedLane = std::unique_ptr<std::atomic<std::uint32_t>, LaneUncounter>;
+inline CountedLane count_lane(std::atomic<std::uint32_t>& count) {
+  count.fetch_add(1, std::memory_order_relaxed);
+  return CountedLane(&count);
+}
+
 class Connection {
  public:
   Connection(EventLoop& loop, const ProviderContext& context, WorkerCounters& counters,
-             ConnectionId id, UniqueFd socket_fd, Peer peer);
+             ConnectionId id, UniqueFd socket_fd, Peer peer, CountedLane lane);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -110,6 +123,7 @@ class Connection {
   const ConnectionId id_;
   const UniqueFd socket_fd_;
   const Peer peer_;
+  CountedLane counted_lane_;  // empty once it is known to be a control connection
 
   ProviderSession session_;
   FrameReader reader_;

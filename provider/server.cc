@@ -11,19 +11,19 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <thread>
 #include <utility>
 
+#include "base/cpus.h"
 #include "base/io.h"
 #include "base/size_text.h"
 #include "provider/host_memory.h"
+#include "provider/worker_choice.h"
 #include "rdma/control/pacing.h"
 
 namespace rram {
 
 namespace {
 
-constexpr unsigned kMaxDefaultWorkers = 4;
 constexpr unsigned kMaxWorkers = 128;
 constexpr std::uint64_t kTickMs = 100;
 constexpr std::uint64_t kAcceptPauseMs = 100;  // after accept found no descriptor or memory
@@ -148,11 +148,14 @@ Status ProviderServer::start_workers() {
   context_.leases = leases_.get();
   context_.stats = [this] { return stats(); };
   context_.log = options_.log;
-  unsigned count = options_.workers;
-  if (count == 0) count = std::clamp(std::thread::hardware_concurrency(), 1U, kMaxDefaultWorkers);
-  count = std::min(count, kMaxWorkers);
+  std::vector<unsigned> cpus = usable_cpus();
+  const auto default_count = static_cast<unsigned>(std::min<std::size_t>(cpus.size(), kMaxWorkers));
+  const unsigned count = options_.workers != 0 ? options_.workers : default_count;
+  if (count == cpus.size()) worker_cpus_ = std::move(cpus);
   for (std::uint32_t i = 0; i < count; ++i) {
-    Result<std::unique_ptr<Worker>> worker = Worker::start(i, context_);
+    std::optional<unsigned> cpu;
+    if (!worker_cpus_.empty()) cpu = worker_cpus_[i];
+    Result<std::unique_ptr<Worker>> worker = Worker::start(i, cpu, context_);
     if (!worker) return std::unexpected(worker.error());
     workers_.push_back(std::move(*worker));
   }
@@ -261,13 +264,22 @@ void ProviderServer::welcome(UniqueFd socket_fd, bool is_unix) {
                                                           options_.max_connections)};
     peer.refusal_code = WireError::kLimit;
   }
-  // The worker with the fewest; among equals they take turns.
-  std::size_t chosen = next_worker_++ % workers_.size();
-  for (std::size_t i = 1; i < workers_.size(); ++i) {
-    const std::size_t other = (chosen + i) % workers_.size();
-    if (workers_[other]->connection_count() < workers_[chosen]->connection_count()) chosen = other;
+  Worker& worker = worker_for(socket_fd.get(), is_unix);
+  worker.adopt(std::move(socket_fd), std::move(peer));
+}
+
+Worker& ProviderServer::worker_for(int socket_fd, bool is_unix) {
+  std::vector<std::uint32_t> lanes;
+  lanes.reserve(workers_.size());
+  for (const std::unique_ptr<Worker>& worker : workers_) lanes.push_back(worker->lane_count());
+  std::optional<std::size_t> local;
+  int cpu = -1;
+  socklen_t length = sizeof cpu;
+  if (!is_unix && ::getsockopt(socket_fd, SOL_SOCKET, SO_INCOMING_CPU, &cpu, &length) == 0) {
+    const auto found = std::ranges::find(worker_cpus_, static_cast<unsigned>(cpu));
+    if (found != worker_cpus_.end()) local = std::distance(worker_cpus_.begin(), found);
   }
-  workers_[chosen]->adopt(std::move(socket_fd), std::move(peer));
+  return *workers_[choose_worker(lanes, local, next_turn_++)];
 }
 
 // Fills in who the peer is, and the refusal if it may not be here.

@@ -38,7 +38,7 @@ struct ServerOptions {
   std::vector<Endpoint> listen;
   std::vector<Cidr> allow;
   std::optional<PresharedKey> key;
-  unsigned workers = 0;  // 0: one a CPU, at most 4
+  unsigned workers = 0;  // 0: one a CPU, and on it
   std::uint64_t grace_ms = 2'000;
   std::uint64_t silent_grace_ms = 30'000;
   std::uint32_t max_connections = 4'096;
@@ -74,6 +74,7 @@ class ProviderServer {
   void accept_on(const Listener& listener);
   Task<> accept_all(EventLoop& loop, int listening_fd, bool is_unix);
   void welcome(UniqueFd socket_fd, bool is_unix);
+  Worker& worker_for(int socket_fd, bool is_unix);
   void admit(Peer& peer, int socket_fd) const;
   Task<> tick(EventLoop& loop);
 
@@ -86,7 +87,8 @@ class ProviderServer {
   std::unique_ptr<LeaseKeeper> leases_;
   ProviderContext context_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::size_t next_worker_ = 0;  // on the accepting worker's thread
+  std::vector<unsigned> worker_cpus_;  // by worker; empty: they run anywhere
+  std::size_t next_turn_ = 0;          // on the accepting worker's thread
   std::atomic<bool> is_stopping_{false};
 };
 

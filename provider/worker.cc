@@ -4,6 +4,8 @@
 #include <future>
 #include <utility>
 
+#include "base/cpus.h"
+
 namespace rram {
 
 namespace {
@@ -13,6 +15,7 @@ constexpr unsigned kIndexShift = 48;
 struct Arrival {
   UniqueFd socket_fd;
   Peer peer;
+  CountedLane lane;
 };
 
 Task<> run_then_drop(std::function<Task<>(EventLoop&)> make_task, EventLoop& loop) {
@@ -21,12 +24,17 @@ Task<> run_then_drop(std::function<Task<>(EventLoop&)> make_task, EventLoop& loo
 }
 }  // namespace
 
-Result<std::unique_ptr<Worker>> Worker::start(std::uint32_t index, const ProviderContext& context) {
+Result<std::unique_ptr<Worker>> Worker::start(std::uint32_t index, std::optional<unsigned> cpu,
+                                              const ProviderContext& context) {
   std::unique_ptr<Worker> worker(new Worker(index, context));
   // The ring belongs to the thread that makes it.
   std::promise<Status> started;
   std::future<Status> outcome = started.get_future();
-  worker->thread_ = std::thread([&worker = *worker, started = std::move(started)]() mutable {
+  worker->thread_ = std::thread([&worker = *worker, cpu, started = std::move(started)]() mutable {
+    if (cpu) {
+      const Status pinned = pin_this_thread(*cpu);
+      if (!pinned) worker.context_.log->debug("{}", pinned.error().message);
+    }
     Result<std::unique_ptr<EventLoop>> loop = EventLoop::create(RingOptions{});
     if (!loop) return started.set_value(std::unexpected(loop.error()));
     worker.loop_ = std::move(*loop);
@@ -43,7 +51,8 @@ Worker::~Worker() { assert(!thread_.joinable()); }
 
 void Worker::adopt(UniqueFd socket_fd, Peer peer) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
-  auto arrival = std::make_shared<Arrival>(std::move(socket_fd), std::move(peer));
+  auto arrival = std::make_shared<Arrival>(std::move(socket_fd), std::move(peer),
+                                           count_lane(lane_count_));
   loop_->post([this, arrival] {
     if (tasks_.is_closed()) {
       connection_count_.fetch_sub(1, std::memory_order_relaxed);
@@ -51,7 +60,8 @@ void Worker::adopt(UniqueFd socket_fd, Peer peer) {
     }
     const ConnectionId id = std::uint64_t{index_} << kIndexShift | next_serial_++;
     auto connection = std::make_unique<Connection>(
-        *loop_, context_, counters_, id, std::move(arrival->socket_fd), std::move(arrival->peer));
+        *loop_, context_, counters_, id, std::move(arrival->socket_fd), std::move(arrival->peer),
+        std::move(arrival->lane));
     connections_.emplace(id, connection.get());
     spawn(tasks_, serve(std::move(connection), id));
   });

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "base/event_loop.h"
@@ -24,7 +25,9 @@ namespace rram {
 class Worker {
  public:
   // A running worker. `context` outlives it. `index` is part of the identities of its connections.
-  static Result<std::unique_ptr<Worker>> start(std::uint32_t index, const ProviderContext& context);
+  // `cpu`: where it runs; without, anywhere.
+  static Result<std::unique_ptr<Worker>> start(std::uint32_t index, std::optional<unsigned> cpu,
+                                               const ProviderContext& context);
   // After stop().
   ~Worker();
   Worker(const Worker&) = delete;
@@ -43,6 +46,10 @@ class Worker {
   void stop();
 
   [[nodiscard]] const WorkerCounters& counters() const { return counters_; }
+  // Its lanes, with the connections that may still become one.
+  [[nodiscard]] std::uint32_t lane_count() const {
+    return lane_count_.load(std::memory_order_relaxed);
+  }
   // Connections that were adopted and have not ended.
   [[nodiscard]] std::uint32_t connection_count() const {
     return connection_count_.load(std::memory_order_relaxed);
@@ -58,6 +65,7 @@ class Worker {
   const ProviderContext& context_;
   WorkerCounters counters_;
   std::atomic<std::uint32_t> connection_count_{0};
+  std::atomic<std::uint32_t> lane_count_{0};
   // Stays after the thread has ended, so that what others still post finds something.
   std::unique_ptr<EventLoop> loop_;
   boost::unordered_flat_map<ConnectionId, Connection*> connections_;

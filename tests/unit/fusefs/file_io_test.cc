@@ -184,9 +184,8 @@ TEST_F(FileIoTest, random_writes_reads_and_cuts_match_an_oracle) {
         const std::size_t expected =
             offset >= oracle.size() ? 0 : std::min<std::size_t>(length, oracle.size() - offset);
         ASSERT_EQ(bytes->size(), expected) << "step " << step;
-        ASSERT_EQ(
-            std::memcmp(bytes->data(), oracle.data() + std::min(offset, oracle.size()), expected),
-            0)
+        const auto wanted = std::span(oracle).subspan(std::min(offset, oracle.size()), expected);
+        ASSERT_TRUE(std::ranges::equal(*bytes, wanted))
             << "step " << step << " offset " << offset << " length " << length;
       }
     }
