@@ -83,6 +83,11 @@ Result<FileStat> Volume::stat(Ino ino) {
   return stat_of(*attributes);
 }
 
+Result<Attributes> Volume::attributes(Ino ino) {
+  const std::lock_guard lock(mutex_);
+  return namespace_.attributes(ino);
+}
+
 void Volume::forget(Ino ino, std::uint64_t count) {
   const std::lock_guard lock(mutex_);
   if (const std::optional<Ino> destroyed = namespace_.forget(ino, count)) destroy(*destroyed);

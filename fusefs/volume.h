@@ -74,6 +74,8 @@ class Volume {
   Result<FileStat> change(const Record& record);
 
   Result<FileStat> stat(Ino ino);
+  // The same without what the file's blocks occupy.
+  Result<Attributes> attributes(Ino ino);
   void forget(Ino ino, std::uint64_t count);
   Result<std::string> read_symlink(Ino ino);
 

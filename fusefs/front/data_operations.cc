@@ -10,6 +10,7 @@
 #include "fusefs/file_io.h"
 #include "fusefs/front/convert.h"
 #include "fusefs/front/fuse_request.h"
+#include "fusefs/front/session.h"
 
 namespace rram {
 
@@ -24,6 +25,26 @@ void start(fuse_req_t req, Task<> (*work)(FuseRequest, FileIo)) {
   FuseRequest request(req);
   const FileIo io = io_of(request, req);
   spawn(io.worker.running(), work(std::move(request), io));
+}
+
+// Which set-id bits of a file go when this caller changes it (Linux: setattr_should_drop_suidgid).
+ClearSetId set_id_cleared_by(const FuseRequest& request, const Attributes& file) {
+  constexpr std::uint32_t kBoth = S_ISUID | S_ISGID;
+  if (!S_ISREG(file.mode) || (file.mode & kBoth) == 0) return ClearSetId::kNone;
+  const bool is_kept_by_group = (file.mode & S_ISGID) == 0 || request.context().uid == 0 ||
+                                request.caller_is_in_group(file.gid);
+  return is_kept_by_group ? ClearSetId::kExecutable : ClearSetId::kAll;
+}
+
+// A file that runs as somebody else is written by an ordinary user: it no longer may.
+void drop_set_id(const FuseRequest& request, const FileIo& io, Ino ino, Timestamp now) {
+  const Result<Attributes> file = io.volume.attributes(ino);
+  if (!file) return;
+  const ClearSetId which = set_id_cleared_by(request, *file);
+  if (which == ClearSetId::kNone) return;
+  if (!io.volume.change(SetAttributes{.ino = ino, .clear_set_id = which, .at = now})) return;
+  // The kernel has the old mode in its cache and would still honour it in exec(2).
+  request.session().drop_cached_attributes(ino);
 }
 
 // --- Reading and writing -------------------------------------------------------------------------
@@ -50,8 +71,10 @@ void on_read(fuse_req_t req, fuse_ino_t ino, std::size_t size_bytes, off_t offse
 
 Task<> write_and_answer(FuseRequest request, FileIo io, Ino ino, std::uint64_t offset,
                         std::span<std::byte> data, bool may_be_short) {
+  const Timestamp now = wall_clock_now();
+  if (request.slot().clears_set_id()) drop_set_id(request, io, ino, now);
   const Result<std::size_t> written_bytes =
-      co_await write_file(io, ino, offset, data, may_be_short, wall_clock_now());
+      co_await write_file(io, ino, offset, data, may_be_short, now);
   if (!written_bytes) {
     std::move(request).reply_error(written_bytes.error());
   } else {
@@ -105,6 +128,10 @@ void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat* wanted, int to_set,
   FuseRequest request(req);
   const FileIo io = io_of(request, req);
   SetAttributes change = to_change(ino, *wanted, to_set, wall_clock_now());
+  if (request.slot().clears_set_id()) {
+    const Result<Attributes> file = io.volume.attributes(ino);
+    if (file) change.clear_set_id = set_id_cleared_by(request, *file);
+  }
   if (change.size_bytes) {
     spawn(io.worker.running(), truncate_and_answer(std::move(request), io, std::move(change)));
     return;
@@ -165,6 +192,8 @@ Task<> fallocate_and_answer(FuseRequest request, FileIo io, Ino ino, int mode, s
                             std::uint64_t length) {
   const Timestamp now = wall_clock_now();
   const bool keeps_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
+  // This request carries no flag for it; root is who may keep the bits.
+  if (request.context().uid != 0) drop_set_id(request, io, ino, now);
   Status status;
   if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0) {
     status = co_await punch_range(io, ino, offset, length, now);

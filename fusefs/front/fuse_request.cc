@@ -1,10 +1,17 @@
 #include "fusefs/front/fuse_request.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <vector>
 
 #include "fusefs/errno_of.h"
+#include "fusefs/front/operations.h"
 
 namespace rram {
+
+namespace {
+constexpr std::size_t kCommonGroups = 64;  // of a process; more are asked for again
+}
 
 thread_local RequestSlot* RequestSlot::current_ = nullptr;
 
@@ -22,6 +29,23 @@ FuseRequest::~FuseRequest() {
 
 void FuseRequest::reply_errno(int errno_value) && {
   answer([&](fuse_req_t request) { fuse_reply_err(request, errno_value); });
+}
+
+const FuseSession& FuseRequest::session() const {
+  return *static_cast<const OperationsContext*>(fuse_req_userdata(request_))->session;
+}
+
+bool FuseRequest::caller_is_in_group(gid_t group) const {
+  if (context().gid == group) return true;
+  std::vector<gid_t> groups(kCommonGroups);
+  int count = fuse_req_getgroups(request_, static_cast<int>(groups.size()), groups.data());
+  if (count > static_cast<int>(groups.size())) {
+    groups.resize(static_cast<std::size_t>(count));
+    count = fuse_req_getgroups(request_, count, groups.data());
+  }
+  if (count < 0) return false;  // the process has gone, or is of another namespace
+  groups.resize(std::min(groups.size(), static_cast<std::size_t>(count)));
+  return std::ranges::find(groups, group) != groups.end();
 }
 
 void FuseRequest::reply_ok() && { std::move(*this).reply_errno(0); }

@@ -16,6 +16,8 @@
 
 namespace rram {
 
+class FuseSession;
+
 class FuseRequest {
  public:
   // `request` has just been handed to a callback, on the thread of its slot.
@@ -29,6 +31,10 @@ class FuseRequest {
 
   [[nodiscard]] RequestSlot& slot() const { return *slot_; }
   [[nodiscard]] const fuse_ctx& context() const { return *fuse_req_ctx(request_); }
+
+  [[nodiscard]] const FuseSession& session() const;
+  // Whether the calling process has this group; read from /proc where it is not its first one.
+  [[nodiscard]] bool caller_is_in_group(gid_t group) const;
 
   // Each consumes the request. A reply that the kernel no longer wants (its process was killed) is
   // dropped without a word: nothing can be done about it.

@@ -11,11 +11,13 @@
 
 namespace rram {
 
+class FuseSession;
 class Operations;
 
 // The user data of the FUSE session.
 struct OperationsContext {
   Operations& operations;
+  const FuseSession* session = nullptr;
 };
 
 class Operations {

@@ -27,6 +27,10 @@ class RequestSlot {
   [[nodiscard]] std::uint64_t unique() const { return unique_; }
   void set_unique(std::uint64_t unique) { unique_ = unique; }
 
+  // The kernel leaves it to us to clear the set-id bits of the file that this request changes.
+  [[nodiscard]] bool clears_set_id() const { return clears_set_id_; }
+  void set_clears_set_id(bool clears) { clears_set_id_ = clears; }
+
   // Room for the payload of the reply: what is produced here is not copied again. It may be the
   // same memory as the request's own payload. It lies in the worker's arena.
   [[nodiscard]] virtual std::span<std::byte> reply_payload() = 0;
@@ -58,6 +62,7 @@ class RequestSlot {
  private:
   Worker& worker_;
   std::uint64_t unique_ = 0;
+  bool clears_set_id_ = false;
   static thread_local RequestSlot* current_;
 };
 

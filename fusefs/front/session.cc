@@ -6,6 +6,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cassert>
 #include <cerrno>
 #include <cstring>
@@ -57,6 +59,26 @@ std::string escaped(const std::string& option) {
   return out;
 }
 
+// The header of a request's own kind, behind the common one.
+template <typename Header>
+Header own_header(std::span<const std::byte> request) {
+  Header own{};
+  const std::size_t own_bytes = request.size() - sizeof(fuse_in_header);
+  std::memcpy(&own, request.data() + sizeof(fuse_in_header), std::min(sizeof own, own_bytes));
+  return own;
+}
+
+// With FUSE_HANDLE_KILLPRIV_V2: which writes and truncations clear set-id bits the kernel says in a
+// flag that libfuse 3.14 does not hand on; a change of the owner clears them always.
+bool clears_set_id(std::uint32_t opcode, std::span<const std::byte> request) {
+  if (opcode == FUSE_WRITE) {
+    return (own_header<fuse_write_in>(request).write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
+  }
+  if (opcode != FUSE_SETATTR) return false;
+  constexpr std::uint32_t kClearing = FATTR_KILL_SUIDGID | FATTR_UID | FATTR_GID;
+  return (own_header<fuse_setattr_in>(request).valid & kClearing) != 0;
+}
+
 bool has_no_answer(std::uint32_t opcode) {
   return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == FUSE_INTERRUPT;
 }
@@ -66,11 +88,10 @@ bool has_no_answer(std::uint32_t opcode) {
 // What libfuse's callbacks get as their user data; Operations first finds itself through it.
 struct FuseSession::Impl : OperationsContext {
   Impl(Operations& served, const SessionOptions& session_options)
-      : OperationsContext{served}, options(session_options) {}
+      : OperationsContext{served, nullptr}, options(session_options) {}
 
   SessionOptions options;
   std::unique_ptr<fuse_session, SessionDestroyer> session;
-  const FuseSession* owner = nullptr;
   std::uint64_t kernel_flags = 0;
   bool is_mounted = false;
   std::optional<std::uint64_t> device_minor;
@@ -95,7 +116,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::create(const SessionOptions& o
 }
 
 FuseSession::FuseSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
-  impl_->owner = this;
+  impl_->OperationsContext::session = this;
 }
 
 FuseSession::~FuseSession() { unmount(); }
@@ -157,7 +178,8 @@ Status FuseSession::handshake() {
 // libfuse 3.14 does not know or never sends these flags; the reply is completed on its way out.
 void FuseSession::patch_init_reply(std::span<iovec> parts) const {
   auto* out = static_cast<fuse_init_out*>(parts[1].iov_base);
-  std::uint64_t wanted = fuse_abi::kParallelDirops;
+  // Without the second the kernel asks for security.capability before every write.
+  std::uint64_t wanted = fuse_abi::kParallelDirops | FUSE_HANDLE_KILLPRIV_V2;
   if (impl_->options.direct_io) wanted |= fuse_abi::kDirectIoAllowMmap;
   if (uses_io_uring_) wanted |= fuse_abi::kOverIoUring;
   wanted &= impl_->kernel_flags;
@@ -176,7 +198,7 @@ ssize_t FuseSession::write_callback(int fd, iovec* parts, int count, void* user_
   const auto* header = static_cast<const fuse_out_header*>(parts[0].iov_base);
   if (!impl->is_initialized && count > 1 && header->unique != 0 && header->error == 0) {
     impl->is_initialized = true;
-    impl->owner->patch_init_reply(all);
+    impl->OperationsContext::session->patch_init_reply(all);
   }
   return ::writev(fd, parts, count);
 }
@@ -207,12 +229,25 @@ bool FuseSession::process(RequestSlot& slot, std::span<std::byte> request) {
   // one's slot.
   if (header.opcode == FUSE_INTERRUPT) return false;
   slot.set_unique(header.unique);
+  slot.set_clears_set_id(clears_set_id(header.opcode, request));
   fuse_buf buffer{};
   buffer.mem = request.data();
   buffer.size = request.size();
   const RequestSlot::Scope scope(&slot);
   fuse_session_process_buf(impl_->session.get(), &buffer);
   return !has_no_answer(header.opcode);
+}
+
+void FuseSession::drop_cached_attributes(std::uint64_t ino) const {
+  fuse_notify_inval_inode_out what{};
+  what.ino = ino;
+  what.off = -1;  // no cached data
+  fuse_out_header header{};
+  header.len = sizeof header + sizeof what;
+  header.error = FUSE_NOTIFY_INVAL_INODE;
+  const std::array<iovec, 2> parts{iovec{&header, sizeof header}, iovec{&what, sizeof what}};
+  // It fails only for an inode that the kernel does not know, and then there is nothing to drop.
+  [[maybe_unused]] const ssize_t sent = ::writev(fd(), parts.data(), parts.size());
 }
 
 void FuseSession::abort() {

@@ -60,6 +60,9 @@ class FuseSession {
   // the kinds that have no answer. Any worker's thread.
   bool process(RequestSlot& slot, std::span<std::byte> request);
 
+  // The kernel asks for the file's attributes again before it next relies on them. Any thread.
+  void drop_cached_attributes(std::uint64_t ino) const;
+
   // Ends the connection from outside: every request of the mount fails, and every queue ends. Any
   // thread.
   void abort();

@@ -23,9 +23,11 @@ bool has_valid_times(const SetAttributes& set) {
          is_valid(set.ctime.value_or(fine));
 }
 
-std::uint32_t without_set_id(std::uint32_t mode) {
-  // S_ISGID without group execution once meant mandatory locking, and is left alone by Linux.
-  return mode & ~static_cast<std::uint32_t>((mode & S_IXGRP) != 0 ? S_ISUID | S_ISGID : S_ISUID);
+std::uint32_t without_set_id(std::uint32_t mode, ClearSetId which) {
+  if (which == ClearSetId::kNone) return mode;
+  // S_ISGID without group execution once meant mandatory locking.
+  const bool clears_group = which == ClearSetId::kAll || (mode & S_IXGRP) != 0;
+  return mode & ~static_cast<std::uint32_t>(clears_group ? S_ISUID | S_ISGID : S_ISUID);
 }
 
 }  // namespace
@@ -204,8 +206,8 @@ Result<Outcome> Namespace::apply_change(const SetAttributes& set) {
   if (set.mode) {
     inode.mode = (inode.mode & kModeTypeBits) | (*set.mode & kModePermissionBits);
   }
-  if (set.clear_set_id && is_regular(inode.mode)) {
-    inode.mode = without_set_id(inode.mode);
+  if (is_regular(inode.mode)) {
+    inode.mode = without_set_id(inode.mode, set.clear_set_id);
   }
   inode.uid = set.uid.value_or(inode.uid);
   inode.gid = set.gid.value_or(inode.gid);

@@ -72,6 +72,13 @@ struct Rename {
   bool operator==(const Rename&) const = default;
 };
 
+// Which set-id bits a change of a regular file takes away, as Linux does it.
+enum class ClearSetId : std::uint8_t {
+  kNone,
+  kExecutable,  // S_ISUID, and S_ISGID where the group may execute
+  kAll,         // S_ISGID in any case: the caller is not in the file's group
+};
+
 // chmod, chown, truncate, utimens: what has a value is set. ctime becomes `at` unless it has a
 // value of its own; a size sets mtime to `at` too, unless mtime has a value.
 struct SetAttributes {
@@ -83,9 +90,8 @@ struct SetAttributes {
   std::optional<Timestamp> atime;
   std::optional<Timestamp> mtime;
   std::optional<Timestamp> ctime;
-  // Drops S_ISUID, and S_ISGID where the group may execute: what a write or a chown by an
-  // unprivileged user does. Regular files only; done after `mode`; ignored for other types.
-  bool clear_set_id = false;
+  // Regular files only; done after `mode`; ignored for other types.
+  ClearSetId clear_set_id = ClearSetId::kNone;
   Timestamp at;
   bool operator==(const SetAttributes&) const = default;
 };

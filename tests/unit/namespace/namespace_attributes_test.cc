@@ -86,14 +86,17 @@ TEST_F(NamespaceAttributesTest, bad_times_are_refused_and_nothing_changes) {
 }
 
 TEST_F(NamespaceAttributesTest, set_id_bits_go_when_asked) {
-  const auto cleared = [&](std::uint32_t mode) {
-    return set({.ino = file_, .mode = mode, .clear_set_id = true}).mode & kModePermissionBits;
+  const auto cleared = [&](std::uint32_t mode, ClearSetId which = ClearSetId::kExecutable) {
+    return set({.ino = file_, .mode = mode, .clear_set_id = which}).mode & kModePermissionBits;
   };
   EXPECT_EQ(cleared(06755), 0755U);
+  EXPECT_EQ(cleared(06755, ClearSetId::kNone), 06755U);
+  EXPECT_EQ(cleared(06745, ClearSetId::kAll), 0745U);
   EXPECT_EQ(cleared(06745), 02745U);  // no group execution: not a set-group-id program
   EXPECT_EQ(cleared(01755), 01755U);
   const Ino dir = directory(kRootIno, "d");
-  EXPECT_EQ(set({.ino = dir, .mode = 02755, .clear_set_id = true}).mode, S_IFDIR | 02755U);
+  EXPECT_EQ(set({.ino = dir, .mode = 02755, .clear_set_id = ClearSetId::kAll}).mode,
+            S_IFDIR | 02755U);
 }
 
 TEST_F(NamespaceAttributesTest, extend_grows_and_never_shrinks) {

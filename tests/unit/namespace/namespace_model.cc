@@ -393,9 +393,9 @@ NamespaceModel::Error NamespaceModel::change(const SetAttributes& set, Ino& subj
   if (set.mode) {
     stored.mode = (stored.mode & 0170000) + (*set.mode & 07777);
   }
-  if (set.clear_set_id && (stored.mode & 0170000) == 0100000) {
+  if (set.clear_set_id != ClearSetId::kNone && (stored.mode & 0170000) == 0100000) {
     stored.mode &= ~04000U;
-    if ((stored.mode & 010) != 0) {
+    if ((stored.mode & 010) != 0 || set.clear_set_id == ClearSetId::kAll) {
       stored.mode &= ~02000U;
     }
   }

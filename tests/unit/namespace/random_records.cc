@@ -95,7 +95,7 @@ Rename RandomRecords::rename() {
 }
 
 SetAttributes RandomRecords::set_attributes() {
-  SetAttributes result{.ino = any_inode(), .clear_set_id = one_in(3)};
+  SetAttributes result{.ino = any_inode(), .clear_set_id = static_cast<ClearSetId>(below(3))};
   if (one_in(3)) {
     result.mode = mode();
   }
