@@ -81,7 +81,10 @@ RequesterSessionOptions ControlConnection::session_options(Role role, RequesterG
 }
 
 void ControlConnection::watch_driver() {
-  driver_->keep_alive([this](const Error& reason) { on_driver_ended(reason); });
+  driver_->keep_alive([this](const Error& reason) { on_driver_ended(reason); },
+                      [this](std::uint64_t valid_until_ms) {
+                        if (!is_ending_ && on_confirmed_) on_confirmed_(valid_until_ms);
+                      });
 }
 
 void ControlConnection::on_driver_ended(const Error& reason) {

@@ -42,6 +42,14 @@ class ControlConnection {
 
   // `handler` is called from the loop when the connection ends by itself, once per connection.
   void set_on_ended(std::function<void(const Error&)> handler) { on_ended_ = std::move(handler); }
+  // Until then (EventLoop::now_ms()) the provider keeps the lease even if it hears nothing more from
+  // us; only while connected. `handler` is called from the loop when it has moved on.
+  [[nodiscard]] std::uint64_t lease_valid_until_ms() const {
+    return driver_->lease_valid_until_ms();
+  }
+  void set_on_confirmed(std::function<void(std::uint64_t valid_until_ms)> handler) {
+    on_confirmed_ = std::move(handler);
+  }
   // Connects again and finds the same lease: see HeldLease::reconnect().
   Task<Status> reconnect(std::uint64_t timeout_ms);
   Task<> release(std::uint64_t timeout_ms);
@@ -73,6 +81,7 @@ class ControlConnection {
   std::unique_ptr<SessionDriver> driver_;
   bool is_ending_ = false;  // by our own will: nobody needs to be told
   std::function<void(const Error&)> on_ended_;
+  std::function<void(std::uint64_t)> on_confirmed_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

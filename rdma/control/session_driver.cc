@@ -58,13 +58,22 @@ Error SessionDriver::out_of_time() const {
                                             provider_text_, session_.state_name())};
 }
 
-void SessionDriver::keep_alive(std::function<void(const Error&)> on_ended) {
+void SessionDriver::keep_alive(std::function<void(const Error&)> on_ended,
+                               std::function<void(std::uint64_t)> on_confirmed) {
   on_ended_ = std::move(on_ended);
+  on_confirmed_ = std::move(on_confirmed);
   spawn(gate_, serve());
 }
 
 Task<> SessionDriver::serve() {
-  while (!is_cut()) co_await step(UINT64_MAX);
+  std::uint64_t confirmed_ms = 0;
+  while (!is_cut()) {
+    const std::uint64_t valid_until_ms = session_.lease_valid_until_ms();
+    if (std::exchange(confirmed_ms, valid_until_ms) != valid_until_ms && on_confirmed_) {
+      on_confirmed_(valid_until_ms);
+    }
+    co_await step(UINT64_MAX);
+  }
   if (on_ended_) on_ended_(*ended_);
 }
 

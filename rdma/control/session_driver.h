@@ -53,8 +53,13 @@ class SessionDriver {
 
   // A control connection after establish(): keeps it alive. `on_ended` is called once, from the
   // loop, when it ends for any reason.
-  void keep_alive(std::function<void(const Error&)> on_ended);
+  // `on_confirmed` is called with lease_valid_until_ms() whenever that has moved on; it may be empty.
+  void keep_alive(std::function<void(const Error&)> on_ended,
+                  std::function<void(std::uint64_t)> on_confirmed);
   [[nodiscard]] bool is_alive() const { return !ended_; }
+  [[nodiscard]] std::uint64_t lease_valid_until_ms() const {
+    return session_.lease_valid_until_ms();
+  }
   // Gives the lease back if the provider answers until then, and ends the connection.
   Task<> release(std::uint64_t deadline_ns);
   // Ends the connection without a word (the lease lives on for its grace time). Resumes when
@@ -88,6 +93,7 @@ class SessionDriver {
   std::optional<Error> ended_;
   Gate gate_;
   std::function<void(const Error&)> on_ended_;
+  std::function<void(std::uint64_t)> on_confirmed_;
 };
 
 }  // namespace rram

@@ -13,7 +13,7 @@ struct LeaseTerms {
   std::uint64_t region_bytes = 0;
   std::uint32_t region_count = 0;
   std::uint32_t heartbeat_interval_ms = 1000;
-  std::uint32_t grace_ms = 30'000;
+  std::uint32_t grace_ms = 30'000;  // the lease outlives a silent requester by this
 
   [[nodiscard]] std::uint64_t size_bytes() const { return region_bytes * region_count; }
   friend bool operator==(const LeaseTerms&, const LeaseTerms&) = default;

@@ -51,7 +51,7 @@ RequesterActions RequesterSession::start(std::uint64_t now_ms) {
                     0,
                     make_name(options_.requester_name)};
   state_ = State::kHelloSent;
-  hello_frame_ = ask(encode(next_tag_, hello), FrameType::kHello, now_ms + options_.reply_limit_ms);
+  hello_frame_ = ask(encode(next_tag_, hello), FrameType::kHello, now_ms, options_.reply_limit_ms);
   return one(SendFrame{hello_frame_});
 }
 
@@ -163,6 +163,7 @@ RequesterActions RequesterSession::dispatch(const FrameHeader& header,
     case FrameType::kAttached:
       return on_attached(body, now_ms);
     case FrameType::kHeartbeatReply:
+      confirm_lease();
       unanswered_.pop_front();
       return {};
     case FrameType::kStatsReply:
@@ -259,7 +260,7 @@ RequesterActions RequesterSession::pursue_goal(std::uint64_t now_ms) {
     state_ = State::kAttachSent;
     const Attach attach{join->terms.lease_id, join->terms.token};
     return one(SendFrame{
-        ask(encode(next_tag_, attach), FrameType::kAttach, now_ms + options_.reply_limit_ms)});
+        ask(encode(next_tag_, attach), FrameType::kAttach, now_ms, options_.reply_limit_ms)});
   }
   state_ = State::kReady;
   return one(SessionReady{});
@@ -274,7 +275,7 @@ RequesterActions RequesterSession::send_lease_request(std::uint64_t now_ms) {
   state_ = State::kLeaseSent;
   const LeaseRequest request{goal.wanted_bytes, goal.descriptors ? kLeaseWantDescriptors : 0, 0};
   return one(SendFrame{
-      ask(encode(next_tag_, request), FrameType::kLeaseRequest, now_ms + options_.reply_limit_ms)});
+      ask(encode(next_tag_, request), FrameType::kLeaseRequest, now_ms, options_.reply_limit_ms)});
 }
 
 RequesterActions RequesterSession::on_lease_grant(std::span<const std::byte> body,
@@ -371,6 +372,7 @@ RequesterActions RequesterSession::finish_grant_if_complete(RequesterActions act
   const bool descriptors_complete =
       !descriptors_follow_ || descriptor_regions_ == terms_.region_count;
   if (regions_complete && descriptors_complete) {
+    confirm_lease();
     unanswered_.pop_front();
     enter_leased(now_ms);
     actions.emplace_back(LeaseReady{terms_, std::move(regions_)});
@@ -394,6 +396,7 @@ RequesterActions RequesterSession::on_attached(std::span<const std::byte> body,
   }
   terms_.heartbeat_interval_ms = attached->heartbeat_interval_ms;
   terms_.grace_ms = attached->grace_ms;
+  confirm_lease();
   unanswered_.pop_front();
   if (options_.role == Role::kControl) {
     enter_leased(now_ms);
@@ -468,10 +471,8 @@ RequesterActions RequesterSession::on_tick(std::uint64_t now_ms) {
 
 RequesterActions RequesterSession::heartbeat(std::uint64_t now_ms) {
   next_heartbeat_ms_ = now_ms + terms_.heartbeat_interval_ms;
-  const std::uint64_t silence_limit_ms =
-      std::uint64_t{kMissedHeartbeats} * terms_.heartbeat_interval_ms;
-  return one(SendFrame{ask(encode_empty(FrameType::kHeartbeat, next_tag_), FrameType::kHeartbeat,
-                           now_ms + silence_limit_ms)});
+  return one(SendFrame{ask(encode_empty(FrameType::kHeartbeat, next_tag_), FrameType::kHeartbeat, now_ms,
+                           silence_limit_ms())});
 }
 
 // ---- what the requester decides ----
@@ -484,8 +485,7 @@ RequesterActions RequesterSession::release(std::uint64_t now_ms) {
     return close_with(ErrorCode::kCancelled, "the requester ended the session", true);
   }
   state_ = State::kReleaseSent;
-  return one(SendFrame{ask(encode_empty(FrameType::kRelease, next_tag_), FrameType::kRelease,
-                           now_ms + options_.reply_limit_ms)});
+  return one(SendFrame{ask(encode_empty(FrameType::kRelease, next_tag_), FrameType::kRelease, now_ms, options_.reply_limit_ms)});
 }
 
 RequesterActions RequesterSession::request_stats(std::uint64_t now_ms) {
@@ -496,7 +496,7 @@ RequesterActions RequesterSession::request_stats(std::uint64_t now_ms) {
     return {};
   }
   return one(SendFrame{ask(encode_empty(FrameType::kStatsRequest, next_tag_),
-                           FrameType::kStatsRequest, now_ms + options_.reply_limit_ms)});
+                           FrameType::kStatsRequest, now_ms, options_.reply_limit_ms)});
 }
 
 // ---- private ----
@@ -506,9 +506,19 @@ void RequesterSession::enter_leased(std::uint64_t now_ms) {
   next_heartbeat_ms_ = now_ms + terms_.heartbeat_interval_ms;
 }
 
+std::uint64_t RequesterSession::silence_limit_ms() const {
+  return std::uint64_t{kMissedHeartbeats} * terms_.heartbeat_interval_ms;
+}
+
+// The oldest question is answered: the provider heard from us no earlier than it was asked.
+void RequesterSession::confirm_lease() {
+  lease_valid_until_ms_ = unanswered_.front().asked_ms + silence_limit_ms() + terms_.grace_ms;
+}
+
 // Notes that `frame`, made with next_tag_, is waiting for its answer.
-FrameBytes RequesterSession::ask(FrameBytes frame, FrameType type, std::uint64_t deadline_ms) {
-  unanswered_.push_back({type, next_tag_, deadline_ms});
+FrameBytes RequesterSession::ask(FrameBytes frame, FrameType type, std::uint64_t now_ms,
+                                 std::uint64_t limit_ms) {
+  unanswered_.push_back({type, next_tag_, now_ms, now_ms + limit_ms});
   ++next_tag_;
   return frame;
 }

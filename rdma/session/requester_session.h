@@ -106,11 +106,15 @@ class RequesterSession {
   [[nodiscard]] bool data_allowed() const { return state_ == State::kAttached; }
   // Set after HELLO_REPLY; with a key it is proved only when the lease is there.
   [[nodiscard]] const std::optional<HelloReply>& hello_reply() const { return hello_reply_; }
+  // Until then the provider keeps the lease, though it may hear nothing more from us; every answer
+  // moves it on. 0: there is no lease yet.
+  [[nodiscard]] std::uint64_t lease_valid_until_ms() const { return lease_valid_until_ms_; }
 
  private:
   struct Unanswered {
     FrameType type;
     std::uint64_t tag;
+    std::uint64_t asked_ms;
     std::uint64_t deadline_ms;
   };
 
@@ -135,7 +139,9 @@ class RequesterSession {
   RequesterActions on_error(std::span<const std::byte> body);
   RequesterActions heartbeat(std::uint64_t now_ms);
   void enter_leased(std::uint64_t now_ms);
-  FrameBytes ask(FrameBytes frame, FrameType type, std::uint64_t deadline_ms);
+  FrameBytes ask(FrameBytes frame, FrameType type, std::uint64_t now_ms, std::uint64_t limit_ms);
+  [[nodiscard]] std::uint64_t silence_limit_ms() const;
+  void confirm_lease();
   RequesterActions fail_with(WireError code, ErrorCode own_code, std::string_view text);
   RequesterActions close_with(ErrorCode code, std::string_view text, bool orderly);
 
@@ -146,6 +152,7 @@ class RequesterSession {
   std::deque<Unanswered> unanswered_;
   std::uint64_t deadline_ms_ = 0;  // kAuth, kRegions: of the next frame; kLeaseWaiting: ask again
   std::uint64_t next_heartbeat_ms_ = 0;
+  std::uint64_t lease_valid_until_ms_ = 0;
   FrameBytes hello_frame_;
   std::optional<HelloReply> hello_reply_;
   std::optional<PskHandshake> handshake_;

@@ -1,12 +1,17 @@
-// Whether the provider behind a shared mapping is still there. The mapping itself outlives it, so
-// somebody has to say that data written now would be lost: the owner of the control connection
-// does, and the lanes, on their threads, look at it before each Operation.
+// Whether the provider behind a shared mapping is still there, and the memory still ours. The mapping
+// itself outlives both, so somebody has to say that data written now would be lost: the owner of
+// the control connection does, and the lanes, on their threads, look at it before each Operation.
+//
+// A requester that did not run for a while (stopped, starved) may have been given up: the provider
+// has emptied the memory, and nobody has yet read the message that says so. So an Operation counts
+// only if it ended before the time until which the provider keeps the lease in any case.
 //
 // One object for each control connection; shared by the lease and the lanes that were opened while
 // it lasted. Any thread.
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -35,6 +40,10 @@ class ProviderLife {
   ProviderLife& operator=(const ProviderLife&) = delete;
 
   [[nodiscard]] bool is_over() const { return is_over_.load(std::memory_order_acquire); }
+  // True if what was copied before this call went to, or came from, memory of the lease.
+  [[nodiscard]] bool is_confirmed() const;
+  // The provider keeps the lease until then, on the clock of EventLoop::now_ms().
+  void confirm(std::uint64_t valid_until_ms);
   // Why; only if is_over().
   [[nodiscard]] const Error& reason() const { return reason_; }
 
@@ -56,6 +65,7 @@ class ProviderLife {
   void post(const SharedEntry& entry);
 
   std::atomic<bool> is_over_{false};
+  std::atomic<std::uint64_t> valid_until_ms_{0};
   Error reason_{ErrorCode::kDisconnected, {}};  // written before is_over_
   std::mutex mutex_;  // guards entries_ and the change of is_over_; EventLoop::post() under it
   std::vector<SharedEntry> entries_;

@@ -25,6 +25,12 @@ void ShmLane::do_submit(Operation& operation) {
   } else {
     std::memcpy(remote.data(), operation.local.data(), remote.size());
   }
+  if (!life_->is_confirmed()) {
+    mark_broken(Error{ErrorCode::kDisconnected,
+                      "this host has not heard from the provider for so long that the provider may "
+                      "have taken its memory back"});
+    return complete(operation, ErrorCode::kDisconnected);
+  }
   complete(operation, std::nullopt);
 }
 

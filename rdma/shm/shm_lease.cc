@@ -29,6 +29,10 @@ ShmLease::ShmLease(std::unique_ptr<ControlConnection> control,
                    std::shared_ptr<const SegmentMap> segments)
     : control_(std::move(control)), segments_(std::move(segments)) {
   begin_life();
+  control_->set_on_confirmed([this](std::uint64_t valid_until_ms) {
+    const std::shared_ptr<ProviderLife> provider_life = life();
+    if (!provider_life->is_over()) provider_life->confirm(valid_until_ms);
+  });
   control_->set_on_ended([this](const Error& reason) {
     life()->end(reason);
     note_disconnected(reason);
@@ -41,8 +45,10 @@ std::shared_ptr<ProviderLife> ShmLease::life() {
 }
 
 void ShmLease::begin_life() {
+  auto fresh = std::make_shared<ProviderLife>();
+  fresh->confirm(control_->lease_valid_until_ms());
   const std::lock_guard lock(life_mutex_);
-  life_ = std::make_shared<ProviderLife>();
+  life_ = std::move(fresh);
 }
 
 Task<Result<std::unique_ptr<Lane>>> ShmLease::open_lane(EventLoop& loop,
@@ -50,6 +56,11 @@ Task<Result<std::unique_ptr<Lane>>> ShmLease::open_lane(EventLoop& loop,
   std::shared_ptr<ProviderLife> provider_life = life();
   if (provider_life->is_over()) {
     co_return fail(ErrorCode::kDisconnected, provider_life->reason().message);
+  }
+  if (!provider_life->is_confirmed()) {
+    co_return fail(ErrorCode::kDisconnected,
+                   fmt::format("{}: the provider has not confirmed the lease for too long",
+                               control_->provider_text()));
   }
   co_return std::make_unique<ShmLane>(loop, segments_, std::move(provider_life));
 }

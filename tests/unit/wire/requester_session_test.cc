@@ -338,6 +338,18 @@ TEST(RequesterSession, heartbeats_go_out_every_interval_and_their_silence_ends_i
   expect_refused(session.on_tick(16'010), ErrorCode::kTimedOut, "no answer");
 }
 
+TEST(RequesterSession, the_lease_is_valid_from_the_time_of_an_answered_question) {
+  RequesterSession session = session_in(State::kLeased);
+  const LeaseTerms terms;
+  const std::uint64_t kept_ms =
+      std::uint64_t{kMissedHeartbeats} * terms.heartbeat_interval_ms + terms.grace_ms;
+  EXPECT_LE(session.lease_valid_until_ms(), 10 + kept_ms);  // asked for at 10 or before
+  session.on_tick(1'010);
+  EXPECT_LE(session.lease_valid_until_ms(), 10 + kept_ms) << "asked, but not answered";
+  feed(session, FrameType::kHeartbeatReply, 3, 1'900);
+  EXPECT_EQ(session.lease_valid_until_ms(), 1'010 + kept_ms);
+}
+
 TEST(RequesterSession, every_state_that_waits_has_a_deadline) {
   for (const State state : {State::kHelloSent, State::kAuth, State::kLeaseSent, State::kRegions,
                             State::kAttachSent, State::kReleaseSent}) {
