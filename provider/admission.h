@@ -3,8 +3,8 @@
 //  * Loopback and the Unix socket are always admitted.
 //  * Any other peer needs an --allow that covers its address; with a key and no --allow, every
 //    address may try to prove the key.
-//  * With a key, every TCP connection must prove it, loopback too. On the Unix socket the kernel
-//    names the peer's user: root and this daemon's own user need no other proof.
+//  * With a key, every connection must prove it: loopback too, and the Unix socket, where the kernel
+//    moreover names the peer's user, who must be root or this daemon's own.
 #pragma once
 
 #include <sys/socket.h>

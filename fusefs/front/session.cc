@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -10,6 +11,8 @@
 #include <array>
 #include <cassert>
 #include <cerrno>
+#include <cstdarg>
+#include <cstdio>
 #include <cstring>
 #include <utility>
 
@@ -26,6 +29,47 @@ namespace {
 struct SessionDestroyer {
   void operator()(fuse_session* session) const { fuse_session_destroy(session); }
 };
+
+// What libfuse says goes to our log; while one of these lives on a thread, what it says there
+// becomes part of our own sentence instead. libfuse has one handler for the process, so this is its
+// state.
+class LibfuseWords {
+ public:
+  LibfuseWords() : previous_(std::exchange(current_, this)) { fuse_set_log_func(&take); }
+  ~LibfuseWords() { current_ = previous_; }
+  LibfuseWords(const LibfuseWords&) = delete;
+  LibfuseWords& operator=(const LibfuseWords&) = delete;
+
+  // ": what it said", or nothing.
+  [[nodiscard]] std::string as_reason() const {
+    const std::string_view words = without_line_ends(words_);
+    return words.empty() ? std::string() : fmt::format(": {}", words);
+  }
+
+ private:
+  static std::string_view without_line_ends(std::string_view words) {
+    while (words.ends_with('\n')) words.remove_suffix(1);
+    return words;
+  }
+
+  // One sentence may come in several calls.
+  static void take(fuse_log_level level, const char* format, va_list arguments) {
+    std::array<char, 512> text{};
+    std::vsnprintf(text.data(), text.size(), format, arguments);
+    if (current_ != nullptr && level <= FUSE_LOG_WARNING) {
+      current_->words_ += text.data();
+    } else {
+      const auto as = level <= FUSE_LOG_WARNING ? spdlog::level::warn : spdlog::level::debug;
+      spdlog::log(as, "{}", without_line_ends(text.data()));
+    }
+  }
+
+  LibfuseWords* previous_;
+  std::string words_;
+  static thread_local LibfuseWords* current_;
+};
+
+thread_local LibfuseWords* LibfuseWords::current_ = nullptr;
 
 // libfuse's argument list owns copies of its strings.
 class Arguments {
@@ -105,12 +149,14 @@ Result<std::unique_ptr<FuseSession>> FuseSession::create(const SessionOptions& o
   arguments.add(options.program);
   for (const std::string& option : options.mount_options) arguments.add("-o" + escaped(option));
   if (options.debug) arguments.add("-d");
+  const LibfuseWords words;
   const fuse_lowlevel_ops table = Operations::table(options.direct_io);
   impl->session.reset(fuse_session_new(arguments.get(), &table, sizeof table,
                                        static_cast<OperationsContext*>(impl.get())));
   if (impl->session == nullptr) {
     return fail(ErrorCode::kInvalidArgument,
-                "a mount option was refused (see above); rramfs -h lists the options");
+                fmt::format("a mount option was refused{}; rramfs -h lists the options",
+                            words.as_reason()));
   }
   return std::unique_ptr<FuseSession>(new FuseSession(std::move(impl)));
 }
@@ -122,11 +168,12 @@ FuseSession::FuseSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
 FuseSession::~FuseSession() { unmount(); }
 
 Status FuseSession::mount(const std::string& mountpoint) {
+  const LibfuseWords words;
   if (fuse_session_mount(impl_->session.get(), mountpoint.c_str()) != 0) {
     return fail(ErrorCode::kIo,
-                fmt::format("cannot mount at {}: see the line above; is /dev/fuse there, and may "
-                            "this user mount (fusermount3 installed)?",
-                            mountpoint));
+                fmt::format("cannot mount at {}{}; is /dev/fuse there, and may this user mount "
+                            "(fusermount3 installed)?",
+                            mountpoint, words.as_reason()));
   }
   impl_->is_mounted = true;
   if (const std::optional<MountEntry> entry = find_mount(mountpoint)) {

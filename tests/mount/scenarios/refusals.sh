@@ -48,7 +48,7 @@ scenario() {
   refused_options "a host that is not there" "no-such-host" \
     "providers=tcp://no-such-host.invalid:7470,timeout=2s"
   LINES_ALLOWED=2 # libfuse says the first of them
-  refused_options "an unknown option" "nonsense" "providers=local:64M,nonsense=1"
+  refused_options "an unknown option" "refused.*nonsense" "providers=local:64M,nonsense=1"
   LINES_ALLOWED=1
   refused_options "a bad size" "size" "providers=local:64M,size=lots"
   refused_options "a bad local size" "local|size" "providers=local:plenty"
