@@ -23,7 +23,7 @@ fails_with() {
   # A file that is shorter than it should be ends a process that maps it.
   if grep -q 'ended by signal 7' "$work/output"; then return 0; fi
   grep -q 'FAILED seed=[0-9]* process=[0-9]* operation=[0-9]*' "$work/output"
-  grep -Eq 'first differing offset|size [0-9]+, expected|end of file' "$work/output"
+  grep -Eq 'first differing offset|size [0-9]+, expected|[0-9]+ bytes, expected|end of file' "$work/output"
 }
 
 passes_on "$work" 1

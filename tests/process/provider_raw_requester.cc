@@ -69,6 +69,8 @@ bool RawRequester::receive_exactly(std::span<std::byte> bytes, std::vector<Uniqu
     message.msg_control = control.data();
     message.msg_controllen = control.size();
     const ssize_t received = ::recvmsg(fd_.get(), &message, MSG_CMSG_CLOEXEC);
+    // With a time limit on the socket, the end of an io_uring on this thread interrupts it.
+    if (received < 0 && errno == EINTR) continue;
     if (received <= 0) return false;
     for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
          header = CMSG_NXTHDR(&message, header)) {
@@ -97,7 +99,9 @@ std::optional<RawFrame> RawRequester::receive() {
 bool RawRequester::is_closed_by_peer() {
   std::array<std::byte, 65536> dropped;
   ssize_t received = 1;
-  while (received > 0) received = ::recv(fd_.get(), dropped.data(), dropped.size(), 0);
+  while (received > 0 || (received < 0 && errno == EINTR)) {
+    received = ::recv(fd_.get(), dropped.data(), dropped.size(), 0);
+  }
   return received == 0 || errno == ECONNRESET;
 }
 
