@@ -3,7 +3,8 @@
 //  * Loopback and the Unix socket are always admitted.
 //  * Any other peer needs an --allow that covers its address; with a key and no --allow, every
 //    address may try to prove the key.
-//  * With a key, every connection must prove it: loopback too, and the Unix socket, where the kernel
+//  * With a key, every connection must prove it: loopback too, and the Unix socket, where the
+//  kernel
 //    moreover names the peer's user, who must be root or this daemon's own.
 #pragma once
 

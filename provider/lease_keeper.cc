@@ -74,8 +74,8 @@ LeaseTerms LeaseKeeper::terms_of(const LeaseId& id, const LeaseToken& token,
   terms.region_bytes = pool_.segment_bytes();
   terms.region_count = static_cast<std::uint32_t>(segment_count);
   terms.heartbeat_interval_ms = heartbeat_interval_ms(options_);
-  terms.grace_ms = static_cast<std::uint32_t>(
-      std::clamp<std::uint64_t>(options_.silent_grace_ms, terms.heartbeat_interval_ms, kMaxGraceMs));
+  terms.grace_ms = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(
+      options_.silent_grace_ms, terms.heartbeat_interval_ms, kMaxGraceMs));
   return terms;
 }
 

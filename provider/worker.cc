@@ -51,17 +51,17 @@ Worker::~Worker() { assert(!thread_.joinable()); }
 
 void Worker::adopt(UniqueFd socket_fd, Peer peer) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
-  auto arrival = std::make_shared<Arrival>(std::move(socket_fd), std::move(peer),
-                                           count_lane(lane_count_));
+  auto arrival =
+      std::make_shared<Arrival>(std::move(socket_fd), std::move(peer), count_lane(lane_count_));
   loop_->post([this, arrival] {
     if (tasks_.is_closed()) {
       connection_count_.fetch_sub(1, std::memory_order_relaxed);
       return;
     }
     const ConnectionId id = std::uint64_t{index_} << kIndexShift | next_serial_++;
-    auto connection = std::make_unique<Connection>(
-        *loop_, context_, counters_, id, std::move(arrival->socket_fd), std::move(arrival->peer),
-        std::move(arrival->lane));
+    auto connection =
+        std::make_unique<Connection>(*loop_, context_, counters_, id, std::move(arrival->socket_fd),
+                                     std::move(arrival->peer), std::move(arrival->lane));
     connections_.emplace(id, connection.get());
     spawn(tasks_, serve(std::move(connection), id));
   });

@@ -1,8 +1,8 @@
 // Which worker serves a new connection, as pure logic.
 //
-// A connection is best served on the CPU where its packets arrive: the worker is woken there without
-// an interrupt to another CPU, and finds the data in the cache (tcp-data-path.md has the figures).
-// But where one CPU takes the packets of all (a NIC with one queue), that worker would do
+// A connection is best served on the CPU where its packets arrive: the worker is woken there
+// without an interrupt to another CPU, and finds the data in the cache (tcp-data-path.md has the
+// figures). But where one CPU takes the packets of all (a NIC with one queue), that worker would do
 // everything and the others nothing; so it may be ahead of the least loaded one by a little only.
 #pragma once
 

@@ -42,8 +42,8 @@ class ControlConnection {
 
   // `handler` is called from the loop when the connection ends by itself, once per connection.
   void set_on_ended(std::function<void(const Error&)> handler) { on_ended_ = std::move(handler); }
-  // Until then (EventLoop::now_ms()) the provider keeps the lease even if it hears nothing more from
-  // us; only while connected. `handler` is called from the loop when it has moved on.
+  // Until then (EventLoop::now_ms()) the provider keeps the lease even if it hears nothing more
+  // from us; only while connected. `handler` is called from the loop when it has moved on.
   [[nodiscard]] std::uint64_t lease_valid_until_ms() const {
     return driver_->lease_valid_until_ms();
   }

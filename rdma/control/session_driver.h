@@ -53,7 +53,8 @@ class SessionDriver {
 
   // A control connection after establish(): keeps it alive. `on_ended` is called once, from the
   // loop, when it ends for any reason.
-  // `on_confirmed` is called with lease_valid_until_ms() whenever that has moved on; it may be empty.
+  // `on_confirmed` is called with lease_valid_until_ms() whenever that has moved on; it may be
+  // empty.
   void keep_alive(std::function<void(const Error&)> on_ended,
                   std::function<void(std::uint64_t)> on_confirmed);
   [[nodiscard]] bool is_alive() const { return !ended_; }

@@ -471,8 +471,8 @@ RequesterActions RequesterSession::on_tick(std::uint64_t now_ms) {
 
 RequesterActions RequesterSession::heartbeat(std::uint64_t now_ms) {
   next_heartbeat_ms_ = now_ms + terms_.heartbeat_interval_ms;
-  return one(SendFrame{ask(encode_empty(FrameType::kHeartbeat, next_tag_), FrameType::kHeartbeat, now_ms,
-                           silence_limit_ms())});
+  return one(SendFrame{ask(encode_empty(FrameType::kHeartbeat, next_tag_), FrameType::kHeartbeat,
+                           now_ms, silence_limit_ms())});
 }
 
 // ---- what the requester decides ----
@@ -485,7 +485,8 @@ RequesterActions RequesterSession::release(std::uint64_t now_ms) {
     return close_with(ErrorCode::kCancelled, "the requester ended the session", true);
   }
   state_ = State::kReleaseSent;
-  return one(SendFrame{ask(encode_empty(FrameType::kRelease, next_tag_), FrameType::kRelease, now_ms, options_.reply_limit_ms)});
+  return one(SendFrame{ask(encode_empty(FrameType::kRelease, next_tag_), FrameType::kRelease,
+                           now_ms, options_.reply_limit_ms)});
 }
 
 RequesterActions RequesterSession::request_stats(std::uint64_t now_ms) {

@@ -1,6 +1,7 @@
-// Whether the provider behind a shared mapping is still there, and the memory still ours. The mapping
-// itself outlives both, so somebody has to say that data written now would be lost: the owner of
-// the control connection does, and the lanes, on their threads, look at it before each Operation.
+// Whether the provider behind a shared mapping is still there, and the memory still ours. The
+// mapping itself outlives both, so somebody has to say that data written now would be lost: the
+// owner of the control connection does, and the lanes, on their threads, look at it before each
+// Operation.
 //
 // A requester that did not run for a while (stopped, starved) may have been given up: the provider
 // has emptied the memory, and nobody has yet read the message that says so. So an Operation counts

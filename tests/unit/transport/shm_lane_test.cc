@@ -27,8 +27,8 @@ class ShmLaneTest : public testing::Test {
     descriptors.emplace_back(::memfd_create("segment", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     EXPECT_EQ(::ftruncate(descriptors.front().get(), kRegionBytes), 0);
     EXPECT_EQ(::fcntl(descriptors.front().get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
-    lane_ = std::make_unique<ShmLane>(
-        *loop_, SegmentMap::create(descriptors, kRegionBytes).value(), life_);
+    lane_ = std::make_unique<ShmLane>(*loop_, SegmentMap::create(descriptors, kRegionBytes).value(),
+                                      life_);
   }
 
   // How an operation of this kind ends; it does so inside submit().
