@@ -15,6 +15,7 @@ usage: ./test.sh [OPTIONS]
   --filter REGEX       only suites, scenarios and checks whose name matches
   --build DIR          the build directory (default: build, build-asan or build-tsan)
   --lint all           clang-tidy over everything, not only over what changed since the last commit
+  --no-lab             without the virtual hosts, which a short or sanitized run never has
   --results FILE       add the results to FILE and print no closing line
 TEXT
 }
@@ -27,6 +28,7 @@ SANITIZE=
 FILTER=.
 LINT=
 BUILD=
+LAB=yes
 RESULTS=
 
 parse_options() {
@@ -37,6 +39,7 @@ parse_options() {
       --filter) FILTER=$2 && shift ;;
       --build) BUILD=$2 && shift ;;
       --lint) LINT=$2 && shift ;;
+      --no-lab) LAB=no ;;
       --results) RESULTS=$2 && shift ;;
       -h | --help) usage && exit 0 ;;
       *) usage >&2 && exit 2 ;;
@@ -134,6 +137,18 @@ run_scenarios() {
   "$ROOT/tests/mount/run_scenarios.sh" "${options[@]}" --no-summary || true
 }
 
+run_lab() {
+  local -a options=(--build "$BUILD" --filter "$FILTER")
+  [[ $LAB == yes && -z $QUICK && -z $SANITIZE ]] || return 0
+  [[ -n $("$ROOT/tests/lab/run_lab.sh" --list "${options[@]}") ]] || return 0
+  heading "scenarios on virtual hosts"
+  "$ROOT/tests/install-packages.sh" lab || true
+  if [[ lab.harness =~ $FILTER ]]; then
+    run_check lab.harness "$ROOT/tests/lab/harness_test.sh" --build "$BUILD" || true
+  fi
+  "$ROOT/tests/lab/run_lab.sh" "${options[@]}" --no-summary || true
+}
+
 finish() {
   list_not_passed "$RRAM_RESULTS"
   if [[ -z $RESULTS ]]; then
@@ -153,6 +168,7 @@ main() {
     run_suites
     run_lint
     run_scenarios
+    run_lab
   fi
   finish
 }

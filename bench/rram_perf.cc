@@ -204,8 +204,10 @@ Status measure_run(EventLoop& loop, HeldLease& lease, const Run& run, const Sett
 Task<Status> touch_all(EventLoop& loop, HeldLease& lease, std::uint64_t span_bytes) {
   Result<std::unique_ptr<Lane>> lane = co_await lease.open_lane(loop, kTimeoutMs);
   if (!lane) co_return std::unexpected(lane.error());
-  std::vector<std::byte> buffer(std::size_t{1} << 20);
-  Status status;
+  const Result<Mapping> memory = Mapping::anonymous(std::size_t{1} << 20, true);
+  if (!memory) co_return std::unexpected(memory.error());
+  const std::span<std::byte> buffer = memory->bytes();
+  Status status = (*lane)->announce_arena(buffer);
   std::uint64_t done_bytes = 0;
   for (const RemoteRegion& region : lease.regions()) {
     for (std::uint64_t at = 0; at < region.length_bytes && status; at += buffer.size()) {

@@ -226,8 +226,13 @@ int run(RequesterOptions options) {
     background.report_failure("rramfs: " + requester.error().message, kExitMountFailure);
     return kExitMountFailure;
   }
-  for (const std::string& note : (*requester)->notes()) spdlog::info("{}", note);
-  const bool is_wanted = background.report_success("rramfs: " + (*requester)->summary());
+  std::string report;
+  for (const std::string& note : (*requester)->notes()) {
+    spdlog::info("{}", note);
+    report += fmt::format("rramfs: {}\n", note);
+  }
+  report += "rramfs: " + (*requester)->summary();
+  const bool is_wanted = background.report_success(report);
   const bool ends_by_itself =
       is_wanted && endings->wait(-1, /*heeds_signals=*/true) == Endings::Cause::kEnded;
   if (!ends_by_itself && !detach_after_signal(options, *endings, **requester)) {

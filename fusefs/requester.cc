@@ -141,7 +141,9 @@ Status Requester::connect_providers() {
       .requester_name = fmt::format("{}:{}", host_name(), options_.mountpoint),
       .key = std::nullopt,
       .wanted_bytes = share_of(options_.size_bytes, options_.providers.size()),
-      .timeout_ms = options_.timeout_ms};
+      .timeout_ms = options_.timeout_ms,
+      .rdma_device = options_.rdma_device,
+      .rdma_memories = make_rdma_memories()};
   if (options_.key_file) {
     Result<PresharedKey> key = load_key_file(*options_.key_file);
     if (!key) return std::unexpected(key.error());

@@ -30,6 +30,7 @@ struct Words {
   std::string key_file;
   std::string huge_pages = "auto";
   std::string name;
+  std::string rdma_device;
   unsigned workers = 0;
   std::string grace = "2s";
   std::string status_of;
@@ -39,10 +40,11 @@ struct Words {
 void describe(CLI::App& app, Words& words) {
   app.add_option("--size", words.size, "Memory to lend: 1G, 512M, 1.5T (K M G T)")
       ->type_name("SIZE");
-  app.add_option("--listen", words.listen,
-                 "TCP address; repeatable [tcp://127.0.0.1:7470]. Any but loopback needs --allow "
-                 "or --key-file")
-      ->type_name("tcp://HOST[:PORT]");
+  app.add_option(
+         "--listen", words.listen,
+         "RDMA or TCP address; repeatable [with --allow or --key-file every address, by RDMA "
+         "and TCP, port 7470; else tcp://127.0.0.1:7470]")
+      ->type_name("verbs://HOST[:PORT]|tcp://HOST[:PORT]");
   app.add_option("--unix", words.unix_path, "Unix socket for requesters on this host")
       ->type_name("PATH")
       ->capture_default_str();
@@ -51,6 +53,8 @@ void describe(CLI::App& app, Words& words) {
       ->type_name("CIDR");
   app.add_option("--key-file", words.key_file, "Every connection must prove this key")
       ->type_name("FILE");
+  app.add_option("--device", words.rdma_device, "The only RDMA device to serve on [any]")
+      ->type_name("NAME");
   app.add_option("--hugepages", words.huge_pages,
                  "Reserved huge pages: if there are enough of them")
       ->type_name("auto|on|off")
@@ -78,10 +82,13 @@ Result<Endpoint> parse_listen(const std::string& text) {
   Result<Endpoint> endpoint = parse_endpoint(text);
   if (!endpoint) return endpoint;
   if (endpoint->scheme == Endpoint::Scheme::kAny) endpoint->scheme = Endpoint::Scheme::kTcp;
-  if (endpoint->scheme == Endpoint::Scheme::kTcp) return endpoint;
-  return fail(
-      ErrorCode::kInvalidArgument,
-      fmt::format("--listen {}: write tcp://HOST[:PORT]; for a Unix socket use --unix", text));
+  if (endpoint->scheme == Endpoint::Scheme::kTcp || endpoint->scheme == Endpoint::Scheme::kVerbs) {
+    return endpoint;
+  }
+  return fail(ErrorCode::kInvalidArgument,
+              fmt::format("--listen {}: write verbs://HOST[:PORT] or tcp://HOST[:PORT]; for a Unix "
+                          "socket use --unix",
+                          text));
 }
 
 Status fill_addresses(const Words& words, ServerOptions& server) {
@@ -90,7 +97,10 @@ Status fill_addresses(const Words& words, ServerOptions& server) {
     if (!endpoint) return std::unexpected(endpoint.error());
     server.listen.push_back(std::move(*endpoint));
   }
-  if (words.listen.empty()) {
+  server.rdma_device = words.rdma_device;
+  const bool others_may_come = !words.allow.empty() || !words.key_file.empty();
+  server.listens_everywhere = words.listen.empty() && others_may_come;
+  if (words.listen.empty() && !others_may_come) {
     Endpoint loopback;
     loopback.scheme = Endpoint::Scheme::kTcp;
     loopback.host = "127.0.0.1";

@@ -1,7 +1,6 @@
 #include "provider/connection.h"
 
 #include <fmt/format.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -10,9 +9,6 @@
 #include <limits>
 #include <utility>
 #include <variant>
-
-#include "base/io.h"
-#include "rdma/shm/descriptor_passing.h"
 
 namespace rram {
 
@@ -41,18 +37,19 @@ void count(std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memo
 }  // namespace
 
 Connection::Connection(EventLoop& loop, const ProviderContext& context, WorkerCounters& counters,
-                       ConnectionId id, UniqueFd socket_fd, Peer peer, CountedLane lane)
+                       ConnectionId id, std::unique_ptr<ProviderChannel> channel, Peer peer,
+                       CountedLane lane)
     : loop_(loop),
       context_(context),
       counters_(counters),
       id_(id),
-      socket_fd_(std::move(socket_fd)),
+      channel_(std::move(channel)),
       peer_(std::move(peer)),
       counted_lane_(std::move(lane)),
       session_(session_options(context, peer_), loop.now_ms()) {}
 
 Connection::~Connection() {
-  assert(!session_timer_ && !linger_timer_ && responder_ == nullptr && !is_sending_);
+  assert(!session_timer_ && !linger_timer_ && data_server_ == nullptr && !is_sending_);
 }
 
 Task<> Connection::serve() {
@@ -63,6 +60,7 @@ Task<> Connection::serve() {
   co_await converse();
   if (session_.data_allowed()) co_await serve_data();
   co_await say_goodbye();
+  co_await channel_->bytes().close();
   leave_lease();
 }
 
@@ -76,8 +74,9 @@ Task<> Connection::converse() {
     co_await AllSent{*this};
     if (session_.state() == ProviderSession::State::kClosed || session_.data_allowed()) break;
     const std::size_t wanted_bytes = std::min(buffer.size(), reader_.missing_bytes());
-    reception_.target = std::span(buffer).first(wanted_bytes);
-    const int received = co_await reception_;
+    const int received = co_await channel_->bytes().receive(std::span(buffer).first(wanted_bytes),
+                                                            ByteChannel::kNoDeadline);
+    channel_->bytes().take_descriptors();  // nobody asked for them
     if (received == -ECANCELED) continue;
     if (received <= 0) {
       is_peer_gone_ = true;
@@ -94,22 +93,6 @@ Task<> Connection::converse() {
     }
     watch_deadline();
   }
-}
-
-void Connection::Reception::await_suspend(std::coroutine_handle<> awaiter) {
-  awaiter_ = awaiter;
-  connection_.loop_.submit_with(this, [this](io_uring_sqe* entry) {
-    io_uring_prep_recv(entry, connection_.socket_fd_.get(), target.data(), target.size(), 0);
-  });
-}
-
-void Connection::Reception::on_completion(std::int32_t result, std::uint32_t /*flags*/) {
-  result_ = result;
-  std::exchange(awaiter_, nullptr).resume();
-}
-
-void Connection::Reception::call_off() {
-  if (awaiter_) connection_.loop_.cancel(*this);
 }
 
 std::string Connection::requester_text() const {
@@ -150,15 +133,41 @@ void Connection::act(const WantLease& action) {
   auto& held = std::get<HeldLeaseView>(answer);
   lease_id_ = held.terms.lease_id;
   segments_ = std::move(held.segments);
-  const std::vector<RegionEntry> regions(segments_.size(),
-                                         RegionEntry{0, held.terms.region_bytes, 0});
-  carry_out(session_.grant(held.terms, regions, loop_.now_ms()));
+  spawn(grants_, export_and_grant(held.terms));
+}
+
+Task<> Connection::export_and_grant(LeaseTerms terms) {
+  const Result<std::vector<RegionEntry>> regions =
+      co_await channel_->export_lease(terms.lease_id, lease_memory());
+  if (session_.state() != ProviderSession::State::kGranting) co_return;  // the peer has gone
+  if (regions) {
+    carry_out(session_.grant(terms, *regions, loop_.now_ms()));
+  } else {
+    refuse(regions.error(), WireError::kInternal);
+  }
+  watch_deadline();
+}
+
+std::vector<std::span<std::byte>> Connection::lease_memory() const {
+  std::vector<std::span<std::byte>> memory;
+  memory.reserve(segments_.size());
+  for (const std::uint32_t segment : segments_) {
+    memory.push_back(context_.pool->segment(segment).bytes());
+  }
+  return memory;
 }
 
 void Connection::act(const WantAttach& action) {
   Result<HeldLeaseView> held =
       context_.leases->attach(action.role, action.lease_id, action.token, id_, requester_text());
   if (!held) return refuse(held.error(), WireError::kNoLease);
+  if (action.role == Role::kData) {
+    const Status joined = channel_->join(action.lease_id);
+    if (!joined) {
+      context_.leases->detach(action.lease_id, id_, Departure::kClosed);
+      return refuse(joined.error(), WireError::kRefused);
+    }
+  }
   lease_id_ = action.lease_id;
   segments_ = std::move(held->segments);
   if (action.role == Role::kControl) counted_lane_.reset();
@@ -198,23 +207,19 @@ void Connection::obey(const ConnectionOrder& order) {
     if (session_.state() == ProviderSession::State::kReleasing) carry_out(session_.released());
     return;
   }
-  if (responder_ != nullptr) return responder_->stop(order.code, order.text);
+  if (data_server_ != nullptr) return data_server_->stop(order.code, order.text);
   carry_out(session_.end(order.code, order.text));
 }
 
 // ---- data --------------------------------------------------------------------------------------
 
 Task<> Connection::serve_data() {
-  std::vector<std::span<std::byte>> regions;
-  regions.reserve(segments_.size());
-  for (const std::uint32_t segment : segments_) {
-    regions.push_back(context_.pool->segment(segment).bytes());
-  }
-  TcpResponder responder(loop_, socket_fd_.get(), std::move(regions), counters_.data);
-  responder_ = &responder;
-  const Status served = co_await responder.serve();
-  responder_ = nullptr;
-  // The responder has told the peer what it had to be told; here only the books are closed.
+  const std::unique_ptr<DataServer> server =
+      channel_->make_data_server(lease_memory(), counters_.data);
+  data_server_ = server.get();
+  const Status served = co_await server->serve();
+  data_server_ = nullptr;
+  // The server has told the peer what it had to be told; here only the books are closed.
   if (served) {
     is_peer_gone_ = true;
   } else {
@@ -243,17 +248,17 @@ Task<> Connection::send_outgoing() {
     outgoing_.pop_front();
     bool is_sent = false;
     if (next.descriptors.empty()) {
-      const int sent = co_await send_all(loop_, socket_fd_.get(), next.bytes);
+      const int sent = co_await channel_->bytes().send(next.bytes);
       is_sent = sent == static_cast<int>(next.bytes.size());
     } else {
-      const Status sent = co_await send_with_descriptors(
-          loop_, socket_fd_.get(), std::move(next.bytes), std::move(next.descriptors));
+      const Status sent = co_await channel_->send_with_descriptors(std::move(next.bytes),
+                                                                   std::move(next.descriptors));
       is_sent = sent.has_value();
     }
     if (is_sent) continue;
     is_peer_gone_ = true;
     outgoing_.clear();
-    ::shutdown(socket_fd_.get(), SHUT_RDWR);
+    channel_->bytes().shut_down();
   }
   is_sending_ = false;
   if (sent_waiter_) std::exchange(sent_waiter_, nullptr).resume();
@@ -263,27 +268,29 @@ Task<> Connection::send_outgoing() {
 // connection is cut, whatever the peer does.
 void Connection::begin_linger() {
   if (session_timer_) loop_.cancel_timer(*std::exchange(session_timer_, std::nullopt));
-  reception_.call_off();
+  channel_->bytes().call_off_receive();
   if (is_peer_gone_) {
-    ::shutdown(socket_fd_.get(), SHUT_RDWR);
+    channel_->bytes().shut_down();
     return;
   }
   linger_timer_ = loop_.call_at(loop_.now_ns() + context_.times.linger_ms * kNsPerMs, [this] {
     linger_timer_.reset();
     is_peer_gone_ = true;
-    ::shutdown(socket_fd_.get(), SHUT_RDWR);
+    channel_->bytes().shut_down();
   });
 }
 
 // Reads on to the peer's end: closing with unread input would throw away what the peer has not
 // read yet.
 Task<> Connection::say_goodbye() {
+  co_await grants_.close();
   co_await sends_.close();
-  ::shutdown(socket_fd_.get(), SHUT_WR);
+  channel_->bytes().end_sending();
   std::array<std::byte, kReadBytes> ignored;
   int received = 1;
   while (!is_peer_gone_ && received > 0) {
-    received = co_await recv_some(loop_, socket_fd_.get(), ignored);
+    received = co_await channel_->bytes().receive(ignored, ByteChannel::kNoDeadline);
+    channel_->bytes().take_descriptors();
   }
   if (linger_timer_) loop_.cancel_timer(*std::exchange(linger_timer_, std::nullopt));
 }

@@ -1,5 +1,5 @@
 // One accepted connection, from its first byte to its last: drives the ProviderSession, then, on a
-// data connection, lets the TcpResponder serve.
+// data connection, lets the transport's DataServer serve.
 //
 // Owned by its worker, lives on that worker's thread. It may be destroyed when serve() has resumed;
 // then no I/O of it is in flight, and its lease knows that it is gone.
@@ -22,8 +22,8 @@
 #include "base/task.h"
 #include "provider/context.h"
 #include "provider/lease_table.h"
+#include "rdma/control/provider_channel.h"
 #include "rdma/session/provider_session.h"
-#include "rdma/tcp/tcp_responder.h"
 #include "rdma/wire/frame_reader.h"
 
 namespace rram {
@@ -52,7 +52,8 @@ inline CountedLane count_lane(std::atomic<std::uint32_t>& count) {
 class Connection {
  public:
   Connection(EventLoop& loop, const ProviderContext& context, WorkerCounters& counters,
-             ConnectionId id, UniqueFd socket_fd, Peer peer, CountedLane lane);
+             ConnectionId id, std::unique_ptr<ProviderChannel> channel, Peer peer,
+             CountedLane lane);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -67,24 +68,6 @@ class Connection {
     std::vector<int> descriptors;  // of segments of the lease, which outlive this connection
   };
 
-  // A receive that the loop's thread can call off.
-  class Reception final : public RingCompletion {
-   public:
-    explicit Reception(Connection& connection) : connection_(connection) {}
-    static constexpr bool await_ready() noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> awaiter);
-    [[nodiscard]] int await_resume() const noexcept { return result_; }
-    void on_completion(std::int32_t result, std::uint32_t flags) override;
-    void call_off();
-
-    std::span<std::byte> target;  // set before each await
-
-   private:
-    Connection& connection_;
-    std::coroutine_handle<> awaiter_;
-    int result_ = 0;
-  };
-
   // Resumes when nothing is being sent.
   struct AllSent {
     Connection& connection;
@@ -96,6 +79,7 @@ class Connection {
   };
 
   Task<> converse();
+  Task<> export_and_grant(LeaseTerms terms);
   Task<> serve_data();
   Task<> say_goodbye();
   Task<> send_outgoing();
@@ -116,12 +100,13 @@ class Connection {
   void begin_linger();
   void leave_lease();
   [[nodiscard]] std::string requester_text() const;
+  [[nodiscard]] std::vector<std::span<std::byte>> lease_memory() const;
 
   EventLoop& loop_;
   const ProviderContext& context_;
   WorkerCounters& counters_;
   const ConnectionId id_;
-  const UniqueFd socket_fd_;
+  const std::unique_ptr<ProviderChannel> channel_;
   const Peer peer_;
   CountedLane counted_lane_;  // empty once it is known to be a control connection
 
@@ -136,10 +121,10 @@ class Connection {
   bool is_sending_ = false;
   Gate sends_;                           // the sending coroutine
   std::coroutine_handle<> sent_waiter_;  // resumed when outgoing_ is empty
-  Reception reception_{*this};
   std::optional<EventLoop::TimerId> session_timer_;
   std::optional<EventLoop::TimerId> linger_timer_;
-  TcpResponder* responder_ = nullptr;  // while it serves
+  Gate grants_;                        // a lease that is being made ready
+  DataServer* data_server_ = nullptr;  // while it serves
 };
 
 }  // namespace rram

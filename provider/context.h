@@ -13,8 +13,8 @@
 
 #include "provider/lease_keeper.h"
 #include "provider/pool.h"
+#include "rdma/control/provider_channel.h"
 #include "rdma/session/preshared_key.h"
-#include "rdma/tcp/tcp_responder.h"
 #include "rdma/wire/frames.h"
 
 namespace rram {

@@ -33,11 +33,13 @@ std::uint32_t heartbeat_interval_ms(const LeaseTableOptions& options) {
 
 LeaseKeeper::LeaseKeeper(Pool& pool, LeaseTableOptions options,
                          const std::shared_ptr<spdlog::logger>& log,
-                         std::function<void(ConnectionId, ConnectionOrder)> tell)
+                         std::function<void(ConnectionId, ConnectionOrder)> tell,
+                         std::function<void(const LeaseId&)> on_fenced)
     : pool_(pool),
       options_(options),
       log_(log),
       tell_(std::move(tell)),
+      on_fenced_(std::move(on_fenced)),
       table_(options),
       scrubber_(pool, scrub_threads(), log,
                 [this](std::uint32_t segment) { on_scrubbed(segment); }) {}
@@ -148,6 +150,7 @@ void LeaseKeeper::announce(const std::vector<EndedLease>& ended, std::string_vie
 
 void LeaseKeeper::scrub(const std::vector<FencedLease>& fenced) {
   for (const FencedLease& lease : fenced) {
+    on_fenced_(lease.id);
     std::vector<ScrubJob> jobs;
     jobs.reserve(lease.segments.size());
     for (const std::uint32_t segment : lease.segments) {

@@ -43,10 +43,12 @@ struct HeldLeaseView {
 
 class LeaseKeeper {
  public:
-  // Calls `tell` with no lock held, for connections that may have ended meanwhile. `pool` outlives
-  // this object.
+  // With no lock held: `tell` is called for connections that may have ended meanwhile, `on_fenced`
+  // when the last connection of a lease that is over has gone, before its memory is scrubbed.
+  // `pool` outlives this object.
   LeaseKeeper(Pool& pool, LeaseTableOptions options, const std::shared_ptr<spdlog::logger>& log,
-              std::function<void(ConnectionId, ConnectionOrder)> tell);
+              std::function<void(ConnectionId, ConnectionOrder)> tell,
+              std::function<void(const LeaseId&)> on_fenced);
 
   using Answer = std::variant<HeldLeaseView, LeaseMustWait, Error>;
   // See LeaseTable; wish.id and wish.token are chosen here.
@@ -73,6 +75,7 @@ class LeaseKeeper {
   const LeaseTableOptions options_;
   const std::shared_ptr<spdlog::logger> log_;
   const std::function<void(ConnectionId, ConnectionOrder)> tell_;
+  const std::function<void(const LeaseId&)> on_fenced_;
   mutable std::mutex mutex_;  // guards table_
   LeaseTable table_;
   Scrubber scrubber_;  // the last member: its threads use the others

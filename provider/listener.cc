@@ -138,6 +138,32 @@ Result<std::vector<Listener>> bind_tcp(const Endpoint& endpoint, const Admission
   return listeners;
 }
 
+Result<std::vector<Listener>> check_verbs(const Endpoint& endpoint, const Admission& admission,
+                                          VerbsService& verbs) {
+  const Result<AddressList> addresses = resolve(endpoint);
+  if (!addresses) return std::unexpected(addresses.error());
+  std::vector<Listener> listeners;
+  for (const addrinfo* address = addresses->get(); address != nullptr; address = address->ai_next) {
+    Listener listener;
+    std::memcpy(&listener.address, address->ai_addr, address->ai_addrlen);
+    const Result<IpAddress> ip = ip_address_of(listener.address);
+    if (!ip) return std::unexpected(ip.error());
+    listener.endpoint = endpoint;
+    listener.endpoint.scheme = Endpoint::Scheme::kVerbs;
+    listener.endpoint.host = ip_address_text(*ip);
+    const Status admitted = admission.check_listener(listener.endpoint);
+    if (!admitted) return std::unexpected(admitted.error());
+    const Status possible = verbs.check(listener.address);
+    if (!possible) {
+      return fail(possible.error().code,
+                  fmt::format("cannot listen on {}: {}", endpoint_text(listener.endpoint),
+                              possible.error().message));
+    }
+    listeners.push_back(std::move(listener));
+  }
+  return listeners;
+}
+
 Status check_unix_path_is_free(const std::string& path) {
   const Result<SocketState> state = probe_unix(path);
   if (!state) return std::unexpected(state.error());

@@ -1,6 +1,7 @@
 // Listening sockets: TCP ports and the Unix socket.
 #pragma once
 
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -12,6 +13,7 @@
 #include "base/result.h"
 #include "provider/admission.h"
 #include "rdma/endpoint.h"
+#include "rdma/verbs_provider.h"
 
 namespace rram {
 
@@ -34,11 +36,16 @@ struct Listener {
   Endpoint endpoint;  // with the real port
   UniqueFd fd;
   std::unique_ptr<SocketFile> socket_file;  // of a Unix socket
+  sockaddr_storage address{};               // of RDMA, which has no socket
 };
 
 // Sockets bound to every address that the endpoint's host stands for, not listening yet: a peer is
 // refused until the pool is there. Errors name the endpoint and the remedy.
 Result<std::vector<Listener>> bind_tcp(const Endpoint& endpoint, const Admission& admission);
+
+// The addresses that the endpoint's host stands for, checked: RDMA connections could arrive there.
+Result<std::vector<Listener>> check_verbs(const Endpoint& endpoint, const Admission& admission,
+                                          VerbsService& verbs);
 
 // Checks that no provider that is alive has this socket: kExists, with the remedy.
 Status check_unix_path_is_free(const std::string& path);

@@ -19,6 +19,7 @@
 #include "provider/host_memory.h"
 #include "provider/worker_choice.h"
 #include "rdma/control/pacing.h"
+#include "rdma/tcp/socket_provider_channel.h"
 
 namespace rram {
 
@@ -70,12 +71,15 @@ Result<std::unique_ptr<ProviderServer>> ProviderServer::start(ServerOptions opti
   if (status) status = server->make_pool();
   if (status) status = server->start_workers();
   if (status) status = server->open_unix_sockets();
+  if (status) status = server->open_verbs_ports();
   for (const Listener& listener : server->listeners_) {
     if (!status) break;
     if (listener.endpoint.scheme == Endpoint::Scheme::kTcp) status = start_listening(listener);
   }
   if (!status) return std::unexpected(status.error());
-  for (const Listener& listener : server->listeners_) server->accept_on(listener);
+  for (const Listener& listener : server->listeners_) {
+    if (listener.endpoint.scheme != Endpoint::Scheme::kVerbs) server->accept_on(listener);
+  }
   return server;
 }
 
@@ -94,21 +98,46 @@ ProviderServer::~ProviderServer() { stop(); }
 
 // Everything that can be refused is refused before memory is touched, which may take minutes.
 Status ProviderServer::bind_listeners() {
+  if (options_.listens_everywhere) {
+    const Status bound = bind_everywhere();
+    if (!bound) return bound;
+  }
   for (const Endpoint& endpoint : options_.listen) {
     if (endpoint.scheme == Endpoint::Scheme::kUnix) {
       const Status is_free = check_unix_path_is_free(endpoint.path);
       if (!is_free) return is_free;
       continue;
     }
-    if (endpoint.scheme != Endpoint::Scheme::kTcp) {
+    const bool is_verbs = endpoint.scheme == Endpoint::Scheme::kVerbs;
+    if (endpoint.scheme != Endpoint::Scheme::kTcp && !is_verbs) {
       return fail(ErrorCode::kInvalidArgument,
-                  fmt::format("a provider listens on tcp:// or unix://, not on {}",
+                  fmt::format("a provider listens on verbs://, tcp:// or unix://, not on {}",
                               endpoint_text(endpoint)));
     }
-    Result<std::vector<Listener>> bound = bind_tcp(endpoint, admission_);
+    Result<std::vector<Listener>> bound =
+        is_verbs ? check_verbs(endpoint, admission_, *verbs_) : bind_tcp(endpoint, admission_);
     if (!bound) return std::unexpected(bound.error());
     std::ranges::move(*bound, std::back_inserter(listeners_));
   }
+  return {};
+}
+
+// IPv6 and RDMA are used where this host has them.
+Status ProviderServer::bind_everywhere() {
+  Endpoint any;
+  any.host = "0.0.0.0";
+  Result<std::vector<Listener>> by_verbs = check_verbs(any, admission_, *verbs_);
+  if (by_verbs) {
+    std::ranges::move(*by_verbs, std::back_inserter(listeners_));
+  } else {
+    options_.log->info("by TCP only: {}", by_verbs.error().message);
+  }
+  Result<std::vector<Listener>> by_tcp = bind_tcp(any, admission_);
+  if (!by_tcp) return std::unexpected(by_tcp.error());
+  std::ranges::move(*by_tcp, std::back_inserter(listeners_));
+  any.host = "::";
+  Result<std::vector<Listener>> by_tcp6 = bind_tcp(any, admission_);
+  if (by_tcp6) std::ranges::move(*by_tcp6, std::back_inserter(listeners_));
   return {};
 }
 
@@ -131,9 +160,11 @@ Status ProviderServer::make_pool() {
   lease_options.grace_ms = options_.grace_ms;
   lease_options.silent_grace_ms = std::max(options_.silent_grace_ms, options_.grace_ms);
   leases_ = std::make_unique<LeaseKeeper>(
-      *pool_, lease_options, options_.log, [this](ConnectionId id, ConnectionOrder order) {
+      *pool_, lease_options, options_.log,
+      [this](ConnectionId id, ConnectionOrder order) {
         workers_.at(Worker::index_of(id))->tell(id, std::move(order));
-      });
+      },
+      [this](const LeaseId& lease) { verbs_->drop(lease); });
   return {};
 }
 
@@ -175,10 +206,39 @@ Status ProviderServer::open_unix_sockets() {
   return {};
 }
 
+Status ProviderServer::open_verbs_ports() {
+  for (Listener& listener : listeners_) {
+    if (listener.endpoint.scheme != Endpoint::Scheme::kVerbs) continue;
+    Status status = listen_by_verbs(listener);
+    if (!status) return status;
+  }
+  return {};
+}
+
+Status ProviderServer::listen_by_verbs(Listener& listener) {
+  Result<std::unique_ptr<VerbsPort>> port =
+      verbs_->listen(workers_.front()->loop(), listener.address);
+  if (!port) {
+    return fail(port.error().code,
+                fmt::format("cannot listen on {}: {}", endpoint_text(listener.endpoint),
+                            port.error().message));
+  }
+  listener.endpoint.port = (*port)->port();
+  verbs_ports_.push_back(std::move(*port));
+  workers_.front()->run_task(
+      [this, &port = *verbs_ports_.back()](EventLoop& /*loop*/) { return accept_by_verbs(port); });
+  return {};
+}
+
 void ProviderServer::stop() {
   is_stopping_ = true;
   // Wakes the pending accepts; the files of Unix sockets go when the listeners do.
-  for (const Listener& listener : listeners_) ::shutdown(listener.fd.get(), SHUT_RDWR);
+  for (const Listener& listener : listeners_) {
+    if (listener.fd) ::shutdown(listener.fd.get(), SHUT_RDWR);
+  }
+  for (const std::unique_ptr<VerbsPort>& port : verbs_ports_) {
+    workers_.front()->run_task([&port = *port](EventLoop& /*loop*/) { return port.close(); });
+  }
   for (const std::unique_ptr<Worker>& worker : workers_) worker->stop();
   listeners_.clear();
 }
@@ -255,8 +315,18 @@ void ProviderServer::welcome(UniqueFd socket_fd, bool is_unix) {
   peer.is_unix = is_unix;
   admit(peer, socket_fd.get());
   if (!is_unix) tune_tcp(socket_fd.get());
+  std::optional<int> tcp_socket_fd;
+  if (!is_unix) tcp_socket_fd = socket_fd.get();
+  Worker& worker = worker_for(tcp_socket_fd);
+  const auto socket = std::make_shared<UniqueFd>(std::move(socket_fd));
+  welcome(std::move(peer), worker, [socket](EventLoop& loop) {
+    return std::make_unique<SocketProviderChannel>(loop, std::move(*socket));
+  });
+}
+
+void ProviderServer::welcome(Peer peer, Worker& worker, Worker::MakeChannel make_channel) {
   std::uint32_t connections = 0;
-  for (const std::unique_ptr<Worker>& worker : workers_) connections += worker->connection_count();
+  for (const std::unique_ptr<Worker>& each : workers_) connections += each->connection_count();
   if (connections >= options_.max_connections + kConnectionsTold) return;
   if (connections >= options_.max_connections && !peer.refusal) {
     peer.refusal = Error{ErrorCode::kRefused, fmt::format("this provider serves no more than {} "
@@ -264,18 +334,43 @@ void ProviderServer::welcome(UniqueFd socket_fd, bool is_unix) {
                                                           options_.max_connections)};
     peer.refusal_code = WireError::kLimit;
   }
-  Worker& worker = worker_for(socket_fd.get(), is_unix);
-  worker.adopt(std::move(socket_fd), std::move(peer));
+  worker.adopt(std::move(make_channel), std::move(peer));
 }
 
-Worker& ProviderServer::worker_for(int socket_fd, bool is_unix) {
+Task<> ProviderServer::accept_by_verbs(VerbsPort& port) {
+  for (;;) {
+    Result<VerbsArrival> arrival = co_await port.next_arrival();
+    if (!arrival) co_return;
+    welcome(std::move(*arrival));
+  }
+}
+
+void ProviderServer::welcome(VerbsArrival arrival) {
+  Peer peer;
+  admit_address(peer, arrival.peer);
+  peer.text += " by RDMA";
+  if (!peer.refusal && !options_.rdma_device.empty() && arrival.device != options_.rdma_device) {
+    peer.refusal = Error{ErrorCode::kRefused,
+                         fmt::format("this provider serves on the RDMA device {} only, not on {}",
+                                     options_.rdma_device, arrival.device)};
+  }
+  if (peer.refusal) {
+    options_.log->info("{}: refused: {}", peer.text, peer.refusal->message);
+    return arrival.refuse(peer.refusal->message);
+  }
+  welcome(std::move(peer), worker_for(std::nullopt), std::move(arrival.accept));
+}
+
+// The worker for a connection; one over TCP is best served where its packets arrive.
+Worker& ProviderServer::worker_for(std::optional<int> tcp_socket_fd) {
   std::vector<std::uint32_t> lanes;
   lanes.reserve(workers_.size());
   for (const std::unique_ptr<Worker>& worker : workers_) lanes.push_back(worker->lane_count());
   std::optional<std::size_t> local;
   int cpu = -1;
   socklen_t length = sizeof cpu;
-  if (!is_unix && ::getsockopt(socket_fd, SOL_SOCKET, SO_INCOMING_CPU, &cpu, &length) == 0) {
+  if (tcp_socket_fd &&
+      ::getsockopt(*tcp_socket_fd, SOL_SOCKET, SO_INCOMING_CPU, &cpu, &length) == 0) {
     const auto found = std::ranges::find(worker_cpus_, static_cast<unsigned>(cpu));
     if (found != worker_cpus_.end()) local = std::distance(worker_cpus_.begin(), found);
   }
@@ -299,6 +394,10 @@ void ProviderServer::admit(Peer& peer, int socket_fd) const {
   sockaddr_storage address{};
   socklen_t length = sizeof address;
   ::getpeername(socket_fd, reinterpret_cast<sockaddr*>(&address), &length);
+  admit_address(peer, address);
+}
+
+void ProviderServer::admit_address(Peer& peer, const sockaddr_storage& address) const {
   const Result<IpAddress> ip = ip_address_of(address);
   if (!ip) {  // it has gone again
     peer.text = "unknown address";

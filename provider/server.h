@@ -26,6 +26,7 @@
 #include "provider/worker.h"
 #include "rdma/endpoint.h"
 #include "rdma/session/preshared_key.h"
+#include "rdma/verbs_provider.h"
 
 namespace rram {
 
@@ -36,6 +37,9 @@ struct ServerOptions {
   bool lock_memory = true;
   // kTcp (port 0: any free one) and at most one kUnix.
   std::vector<Endpoint> listen;
+  // Besides: every address of this host, by TCP, and by RDMA where there is a device.
+  bool listens_everywhere = false;
+  std::string rdma_device;  // the only RDMA device to serve on; empty: any
   std::vector<Cidr> allow;
   std::optional<PresharedKey> key;
   unsigned workers = 0;  // 0: one a CPU, and on it
@@ -68,25 +72,34 @@ class ProviderServer {
   explicit ProviderServer(ServerOptions options);
 
   Status bind_listeners();
+  Status bind_everywhere();
   Status make_pool();
   Status start_workers();
   Status open_unix_sockets();
+  Status open_verbs_ports();
+  Status listen_by_verbs(Listener& listener);
   void accept_on(const Listener& listener);
+  Task<> accept_by_verbs(VerbsPort& port);
+  void welcome(VerbsArrival arrival);
+  void welcome(Peer peer, Worker& worker, Worker::MakeChannel make_channel);
   Task<> accept_all(EventLoop& loop, int listening_fd, bool is_unix);
   void welcome(UniqueFd socket_fd, bool is_unix);
-  Worker& worker_for(int socket_fd, bool is_unix);
+  Worker& worker_for(std::optional<int> tcp_socket_fd);
+  void admit_address(Peer& peer, const sockaddr_storage& address) const;
   void admit(Peer& peer, int socket_fd) const;
   Task<> tick(EventLoop& loop);
 
   ServerOptions options_;
   const Admission admission_;
   const std::uint64_t started_ms_;
+  const std::unique_ptr<VerbsService> verbs_ = VerbsService::create();
   std::vector<Listener> listeners_;
   PoolPlan plan_;
   std::unique_ptr<Pool> pool_;
   std::unique_ptr<LeaseKeeper> leases_;
   ProviderContext context_;
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<std::unique_ptr<VerbsPort>> verbs_ports_;
   std::vector<unsigned> worker_cpus_;  // by worker; empty: they run anywhere
   std::size_t next_turn_ = 0;          // on the accepting worker's thread
   std::atomic<bool> is_stopping_{false};

@@ -11,18 +11,18 @@ namespace rram {
 namespace {
 constexpr unsigned kIndexShift = 48;
 
-// std::function copies what it holds; a descriptor has one owner.
-struct Arrival {
-  UniqueFd socket_fd;
-  Peer peer;
-  CountedLane lane;
-};
-
 Task<> run_then_drop(std::function<Task<>(EventLoop&)> make_task, EventLoop& loop) {
   Task<> task = make_task(loop);
   co_await task;
 }
 }  // namespace
+
+// std::function copies what it holds.
+struct Worker::Arrival {
+  MakeChannel make_channel;
+  Peer peer;
+  CountedLane lane;
+};
 
 Result<std::unique_ptr<Worker>> Worker::start(std::uint32_t index, std::optional<unsigned> cpu,
                                               const ProviderContext& context) {
@@ -49,22 +49,30 @@ Result<std::unique_ptr<Worker>> Worker::start(std::uint32_t index, std::optional
 
 Worker::~Worker() { assert(!thread_.joinable()); }
 
-void Worker::adopt(UniqueFd socket_fd, Peer peer) {
+void Worker::adopt(MakeChannel make_channel, Peer peer) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
   auto arrival =
-      std::make_shared<Arrival>(std::move(socket_fd), std::move(peer), count_lane(lane_count_));
-  loop_->post([this, arrival] {
-    if (tasks_.is_closed()) {
-      connection_count_.fetch_sub(1, std::memory_order_relaxed);
-      return;
-    }
-    const ConnectionId id = std::uint64_t{index_} << kIndexShift | next_serial_++;
-    auto connection =
-        std::make_unique<Connection>(*loop_, context_, counters_, id, std::move(arrival->socket_fd),
-                                     std::move(arrival->peer), std::move(arrival->lane));
-    connections_.emplace(id, connection.get());
-    spawn(tasks_, serve(std::move(connection), id));
-  });
+      std::make_shared<Arrival>(std::move(make_channel), std::move(peer), count_lane(lane_count_));
+  loop_->post([this, arrival] { welcome(*arrival); });
+}
+
+void Worker::welcome(Arrival& arrival) {
+  if (tasks_.is_closed()) {
+    connection_count_.fetch_sub(1, std::memory_order_relaxed);
+    return;
+  }
+  Result<std::unique_ptr<ProviderChannel>> channel = arrival.make_channel(*loop_);
+  if (!channel) {
+    context_.log->info("{}: {}", arrival.peer.text, channel.error().message);
+    connection_count_.fetch_sub(1, std::memory_order_relaxed);
+    return;
+  }
+  const ConnectionId id = std::uint64_t{index_} << kIndexShift | next_serial_++;
+  auto connection =
+      std::make_unique<Connection>(*loop_, context_, counters_, id, std::move(*channel),
+                                   std::move(arrival.peer), std::move(arrival.lane));
+  connections_.emplace(id, connection.get());
+  spawn(tasks_, serve(std::move(connection), id));
 }
 
 Task<> Worker::serve(std::unique_ptr<Connection> connection, ConnectionId id) {

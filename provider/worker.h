@@ -36,8 +36,12 @@ class Worker {
   // The worker whose connection this is.
   static std::uint32_t index_of(ConnectionId id) { return static_cast<std::uint32_t>(id >> 48); }
 
-  // Serves this connection from now on.
-  void adopt(UniqueFd socket_fd, Peer peer);
+  // Serves this connection from now on. `make_channel` is called once, on the worker's thread; it
+  // may own what is copied with it. Where it fails there is no connection.
+  using MakeChannel = std::function<Result<std::unique_ptr<ProviderChannel>>(EventLoop&)>;
+  void adopt(MakeChannel make_channel, Peer peer);
+  // For what is made elsewhere and used by tasks of this worker.
+  [[nodiscard]] EventLoop& loop() { return *loop_; }
   // For a connection of this worker, which may be gone.
   void tell(ConnectionId id, ConnectionOrder order);
   // Runs a coroutine on this worker; it must end by itself before, or because of, stop().
@@ -58,6 +62,9 @@ class Worker {
  private:
   Worker(std::uint32_t index, const ProviderContext& context) : index_(index), context_(context) {}
 
+  struct Arrival;
+
+  void welcome(Arrival& arrival);
   Task<> serve(std::unique_ptr<Connection> connection, ConnectionId id);
   Task<> wind_down();
 

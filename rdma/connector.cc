@@ -10,6 +10,9 @@
 #include "rdma/local/local_lease.h"
 #include "rdma/shm/shm_lease.h"
 #include "rdma/tcp/tcp_lease.h"
+#ifdef RRAM_HAS_VERBS
+#include "rdma/verbs/verbs_lease.h"
+#endif
 
 namespace rram {
 
@@ -19,7 +22,22 @@ using Scheme = Endpoint::Scheme;
 using MaybeLease = Result<std::unique_ptr<HeldLease>>;
 
 constexpr std::uint64_t kNsPerMs = 1'000'000;
-constexpr std::string_view kNoVerbs = "this build has no verbs transport yet";
+Task<MaybeLease> take_by_verbs([[maybe_unused]] EventLoop& loop, Endpoint endpoint,
+                               [[maybe_unused]] LeaseOptions options) {
+#ifdef RRAM_HAS_VERBS
+  MaybeLease lease = co_await VerbsLease::take(loop, std::move(endpoint), std::move(options));
+  co_return std::move(lease);
+#else
+  co_return fail(ErrorCode::kUnavailable,
+                 fmt::format("provider {}: this build has no RDMA", endpoint_text(endpoint)));
+#endif
+}
+
+// Where RDMA itself is what is missing.
+void add_way_out(Error& error) {
+  if (error.code != ErrorCode::kUnavailable && error.code != ErrorCode::kDisconnected) return;
+  error.message += "; tcp:// does without RDMA, and no scheme at all takes what there is";
+}
 
 // What is left of a budget that ends at `deadline_ns`; at least a moment, so that the last attempt
 // fails by itself, with its own reason.
@@ -82,7 +100,12 @@ Task<MaybeLease> take_by_any(EventLoop& loop, Endpoint endpoint, LeaseOptions op
     if (lease) co_return std::move(lease);
     notes.push_back(fmt::format("not shm: {}", lease.error().message));
   }
-  notes.push_back(fmt::format("not verbs: {}", kNoVerbs));
+  // Half of the time at most: a host without RDMA may not answer at all.
+  endpoint.scheme = Scheme::kVerbs;
+  options.timeout_ms = std::max<std::uint64_t>(left_ms(loop, deadline_ns) / 2, 1);
+  MaybeLease by_verbs = co_await take_by_verbs(loop, endpoint, options);
+  if (by_verbs) co_return std::move(by_verbs);
+  notes.push_back(fmt::format("not verbs: {}", by_verbs.error().message));
   endpoint.scheme = Scheme::kTcp;
   options.timeout_ms = left_ms(loop, deadline_ns);
   MaybeLease lease = co_await TcpLease::take(loop, endpoint, options);
@@ -91,12 +114,18 @@ Task<MaybeLease> take_by_any(EventLoop& loop, Endpoint endpoint, LeaseOptions op
 
 }  // namespace
 
+std::shared_ptr<LocalMemories> make_rdma_memories() {
+#ifdef RRAM_HAS_VERBS
+  return std::make_shared<LocalMemories>();
+#else
+  return nullptr;
+#endif
+}
+
 Task<Result<ConnectedLease>> connect_lease(EventLoop& loop, Endpoint endpoint,
                                            LeaseOptions options) {
   ConnectedLease connected;
-  MaybeLease lease = fail(
-      ErrorCode::kUnavailable,
-      fmt::format("{}: {}; use tcp:// or leave the scheme out", endpoint_text(endpoint), kNoVerbs));
+  MaybeLease lease = fail(ErrorCode::kInvalidArgument);
   switch (endpoint.scheme) {
     case Scheme::kLocal:
     case Scheme::kNull:
@@ -112,6 +141,8 @@ Task<Result<ConnectedLease>> connect_lease(EventLoop& loop, Endpoint endpoint,
       lease = co_await take_by_any(loop, endpoint, options, connected.notes);
       break;
     case Scheme::kVerbs:
+      lease = co_await take_by_verbs(loop, endpoint, options);
+      if (!lease) add_way_out(lease.error());
       break;
   }
   if (!lease) co_return std::unexpected(lease.error());

@@ -19,6 +19,10 @@ struct ConnectedLease {
   std::vector<std::string> notes;
 };
 
+// What the leases of one mount share, for LeaseOptions::rdma_memories: buffers are registered with
+// an RDMA device once, not once for each provider. Null in a build without verbs.
+std::shared_ptr<LocalMemories> make_rdma_memories();
+
 // Connects to `endpoint` and takes a lease. On failure the message names the endpoint, why, and
 // what to do. Runs on `loop`'s thread.
 Task<Result<ConnectedLease>> connect_lease(EventLoop& loop, Endpoint endpoint,

@@ -24,11 +24,16 @@
 
 namespace rram {
 
+class LocalMemories;
+
 struct LeaseOptions {
   std::string requester_name;  // for the provider's messages: host and mount point
   std::optional<PresharedKey> key;
   std::uint64_t wanted_bytes = 0;   // 0: all that is free
   std::uint64_t timeout_ms = 5000;  // connecting, handshake and grant together
+  std::string rdma_device;          // verbs: the only device to use; empty: any
+  // verbs: what the leases of one mount share (connector.h); null: this lease has its own.
+  std::shared_ptr<LocalMemories> rdma_memories;
 };
 
 class HeldLease {

@@ -1,17 +1,20 @@
 #!/bin/bash
 # Installs with apt what building and testing need and what is missing.
-# usage: install-packages.sh [build] [test] [lint]     (default: build)
+# usage: install-packages.sh [build] [test] [lint] [lab]     (default: build)
 set -eu
 
 packages_of() {
   case $1 in
     build) echo ca-certificates meson ninja-build g++ ccache pkg-config fuse3 libfuse3-dev \
       liburing-dev libboost1.81-dev libfmt-dev libspdlog-dev libcli11-dev libssl-dev \
+      librdmacm-dev libibverbs-dev \
       nlohmann-json3-dev libgtest-dev librapidcheck-dev libbenchmark-dev ;;
     test) echo fio sqlite3 git jq attr psmisc procps util-linux iproute2 python3 ;;
     lint) echo clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev shellcheck jq ;;
+    lab) echo qemu-system-x86 linux-image-amd64 busybox-static cpio xz-utils kmod iproute2 \
+      util-linux rdma-core rdmacm-utils perftest fio jq ;;
     *)
-      echo "install-packages.sh: no group '$1'; there are build, test and lint" >&2
+      echo "install-packages.sh: no group '$1'; there are build, test, lint and lab" >&2
       exit 2
       ;;
   esac

@@ -105,6 +105,11 @@ constexpr ValueOption kValueOptions[] = {
        options.key_file = value;
        return Status{};
      }},
+    {"rdma_device=",
+     [](RequesterOptions& options, std::string_view value) {
+       options.rdma_device = value;
+       return Status{};
+     }},
     {"log_file=",
      [](RequesterOptions& options, std::string_view value) {
        options.log_file = value;
@@ -253,6 +258,7 @@ options (-o):
   stripe=SIZE            stripe unit, a power of two from 16K to 4M (default 256K)
   key_file=FILE          the pre-shared key of the providers, mode 0600
   timeout=TIME           until an operation on a dead provider gives EIO (default 5s)
+  rdma_device=NAME       the only RDMA device to use (default: whichever leads to a provider)
   workers=N              threads (default: one a CPU)
   direct_io              past the kernel's page cache
   allow_other            other users may use the mount (default as root)

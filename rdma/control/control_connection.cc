@@ -25,12 +25,10 @@ std::vector<RemoteRegion> regions_from(const std::vector<RegionEntry>& entries) 
 
 }  // namespace
 
-Task<Result<std::unique_ptr<ControlConnection>>> ControlConnection::open(EventLoop& loop,
-                                                                         Endpoint endpoint,
-                                                                         LeaseOptions options,
-                                                                         bool descriptors) {
+Task<Result<std::unique_ptr<ControlConnection>>> ControlConnection::open(
+    EventLoop& loop, std::unique_ptr<Dialer> dialer, LeaseOptions options, bool descriptors) {
   std::unique_ptr<ControlConnection> control(
-      new ControlConnection(loop, std::move(endpoint), std::move(options)));
+      new ControlConnection(loop, std::move(dialer), std::move(options)));
   const Status status = co_await control->take_lease(descriptors);
   if (!status) co_return std::unexpected(status.error());
   co_return std::move(control);
@@ -43,23 +41,20 @@ ControlConnection::~ControlConnection() {
 
 Task<Status> ControlConnection::take_lease(bool descriptors) {
   const std::uint64_t deadline_ns = loop_.now_ns() + options_.timeout_ms * kNsPerMs;
-  Result<std::vector<SocketAddress>> addresses = co_await resolve(loop_, endpoint_, deadline_ns);
-  if (!addresses) co_return std::unexpected(addresses.error());
-  Result<Dialled> dialled = co_await dial(loop_, endpoint_, std::move(*addresses), deadline_ns);
-  if (!dialled) co_return std::unexpected(dialled.error());
-  address_ = dialled->address;
+  Result<std::unique_ptr<ByteChannel>> channel =
+      co_await dialer_->dial(loop_, std::nullopt, deadline_ns);
+  if (!channel) co_return std::unexpected(channel.error());
   const TakeLease goal{options_.wanted_bytes, descriptors};
-  driver_ =
-      std::make_unique<SessionDriver>(loop_, std::move(dialled->socket),
-                                      session_options(Role::kControl, goal, options_.timeout_ms));
+  driver_ = std::make_unique<SessionDriver>(
+      loop_, std::move(*channel), session_options(Role::kControl, goal, options_.timeout_ms));
   Result<Established> established = co_await driver_->establish(deadline_ns);
   if (!established) {
     driver_.reset();
     co_return std::unexpected(established.error());
   }
   joining_ = {established->terms, established->provider.incarnation};
-  provider_text_ =
-      fmt::format("{} ({})", endpoint_text(endpoint_), name_view(established->provider.name));
+  provider_text_ = fmt::format("{} ({})", endpoint_text(dialer_->endpoint()),
+                               name_view(established->provider.name));
   regions_ = regions_from(established->regions);
   descriptors_ = std::move(established->descriptors);
   watch_driver();
@@ -70,12 +65,12 @@ RequesterSessionOptions ControlConnection::session_options(Role role, RequesterG
                                                            std::uint64_t timeout_ms) const {
   RequesterSessionOptions options;
   options.requester_name = options_.requester_name;
-  options.provider_text = endpoint_text(endpoint_);
+  options.provider_text = endpoint_text(dialer_->endpoint());
   options.role = role;
   options.goal = std::move(goal);
   options.key = options_.key;
   options.can_take_descriptors =
-      role == Role::kControl && endpoint_.scheme == Endpoint::Scheme::kUnix;
+      role == Role::kControl && dialer_->endpoint().scheme == Endpoint::Scheme::kUnix;
   options.reply_limit_ms = timeout_ms;
   return options;
 }
@@ -102,10 +97,10 @@ Task<Status> ControlConnection::reconnect(std::uint64_t timeout_ms) {
     co_await driver_->end();
     driver_.reset();
   }
-  std::vector<SocketAddress> addresses{address_};
-  Result<Dialled> dialled = co_await dial(loop_, endpoint_, std::move(addresses), deadline_ns);
-  if (!dialled) co_return std::unexpected(dialled.error());
-  driver_ = std::make_unique<SessionDriver>(loop_, std::move(dialled->socket),
+  Result<std::unique_ptr<ByteChannel>> channel =
+      co_await dialer_->dial(loop_, std::nullopt, deadline_ns);
+  if (!channel) co_return std::unexpected(channel.error());
+  driver_ = std::make_unique<SessionDriver>(loop_, std::move(*channel),
                                             session_options(Role::kControl, joining_, timeout_ms));
   const Result<Established> established = co_await driver_->establish(deadline_ns);
   if (!established) {
@@ -124,17 +119,17 @@ Task<> ControlConnection::release(std::uint64_t timeout_ms) {
   driver_.reset();
 }
 
-Task<Result<UniqueFd>> ControlConnection::open_data(EventLoop& loop,
-                                                    std::uint64_t timeout_ms) const {
+Task<Result<std::unique_ptr<ByteChannel>>> ControlConnection::open_data(
+    EventLoop& loop, std::uint64_t timeout_ms) const {
   const std::uint64_t deadline_ns = loop.now_ns() + timeout_ms * kNsPerMs;
-  std::vector<SocketAddress> addresses{address_};
-  Result<Dialled> dialled = co_await dial(loop, endpoint_, std::move(addresses), deadline_ns);
-  if (!dialled) co_return std::unexpected(dialled.error());
-  SessionDriver driver(loop, std::move(dialled->socket),
+  Result<std::unique_ptr<ByteChannel>> channel =
+      co_await dialer_->dial(loop, joining_.terms.lease_id, deadline_ns);
+  if (!channel) co_return std::unexpected(channel.error());
+  SessionDriver driver(loop, std::move(*channel),
                        session_options(Role::kData, joining_, timeout_ms));
   const Result<Established> established = co_await driver.establish(deadline_ns);
   if (!established) co_return std::unexpected(established.error());
-  co_return driver.take_socket();
+  co_return driver.take_channel();
 }
 
 }  // namespace rram

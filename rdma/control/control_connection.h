@@ -1,5 +1,5 @@
-// A lease held over a stream socket, TCP or Unix, without the way its data goes: connecting,
-// handshake, heartbeats, being cut and coming back, release. TcpLease and ShmLease are built on it.
+// A lease without the way its data goes: connecting, handshake, heartbeats, being cut and coming
+// back, release. TcpLease, ShmLease and VerbsLease are built on it, each with its own Dialer.
 //
 // Belongs to the thread of its loop, except open_data(): any thread. Before it is destroyed,
 // release() has resumed.
@@ -15,7 +15,8 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "base/task.h"
-#include "rdma/control/dial.h"
+#include "rdma/control/byte_channel.h"
+#include "rdma/control/dialer.h"
 #include "rdma/control/session_driver.h"
 #include "rdma/endpoint.h"
 #include "rdma/held_lease.h"
@@ -25,9 +26,9 @@ namespace rram {
 
 class ControlConnection {
  public:
-  // Connects to `endpoint` (kTcp or kUnix) and takes a lease, with the descriptors of its memory if
-  // `descriptors` is set.
-  static Task<Result<std::unique_ptr<ControlConnection>>> open(EventLoop& loop, Endpoint endpoint,
+  // Connects and takes a lease, with the descriptors of its memory if `descriptors` is set.
+  static Task<Result<std::unique_ptr<ControlConnection>>> open(EventLoop& loop,
+                                                               std::unique_ptr<Dialer> dialer,
                                                                LeaseOptions options,
                                                                bool descriptors);
   ~ControlConnection();
@@ -55,11 +56,12 @@ class ControlConnection {
   Task<> release(std::uint64_t timeout_ms);
 
   // A new data connection that has joined the lease, for the thread that runs `loop`.
-  Task<Result<UniqueFd>> open_data(EventLoop& loop, std::uint64_t timeout_ms) const;
+  Task<Result<std::unique_ptr<ByteChannel>>> open_data(EventLoop& loop,
+                                                       std::uint64_t timeout_ms) const;
 
  private:
-  ControlConnection(EventLoop& loop, Endpoint endpoint, LeaseOptions options)
-      : loop_(loop), endpoint_(std::move(endpoint)), options_(std::move(options)) {}
+  ControlConnection(EventLoop& loop, std::unique_ptr<Dialer> dialer, LeaseOptions options)
+      : loop_(loop), dialer_(std::move(dialer)), options_(std::move(options)) {}
 
   Task<Status> take_lease(bool descriptors);
   [[nodiscard]] RequesterSessionOptions session_options(Role role, RequesterGoal goal,
@@ -68,11 +70,10 @@ class ControlConnection {
   void on_driver_ended(const Error& reason);
 
   EventLoop& loop_;
-  Endpoint endpoint_;
+  const std::unique_ptr<Dialer> dialer_;
   LeaseOptions options_;
 
   // Set by open() and constant after it: open_data() reads them on other threads.
-  SocketAddress address_;
   JoinLease joining_;
   std::string provider_text_;
   std::vector<RemoteRegion> regions_;

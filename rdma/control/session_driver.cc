@@ -41,7 +41,10 @@ Task<Result<Established>> SessionDriver::establish(std::uint64_t deadline_ns) {
       ended_ = std::move(reason);
     }
   }
-  if (is_cut()) co_return std::unexpected(*ended_);
+  if (is_cut()) {
+    co_await channel_->close();
+    co_return std::unexpected(*ended_);
+  }
   established_.provider = *session_.hello_reply();
   co_return std::move(established_);
 }
@@ -80,56 +83,34 @@ Task<> SessionDriver::serve() {
 Task<> SessionDriver::release(std::uint64_t deadline_ns) {
   if (!is_cut()) perform(session_.release(loop_.now_ms()));
   // At the deadline, or when the session has closed, the receive under way ends.
-  const EventLoop::TimerId timer =
-      loop_.call_at(deadline_ns, [this] { ::shutdown(socket_.get(), SHUT_RDWR); });
+  const EventLoop::TimerId timer = loop_.call_at(deadline_ns, [this] { channel_->shut_down(); });
   co_await gate_.close();
   loop_.cancel_timer(timer);
+  co_await channel_->close();
 }
 
 Task<> SessionDriver::end() {
-  if (socket_) ::shutdown(socket_.get(), SHUT_RDWR);
+  channel_->shut_down();
   co_await gate_.close();
+  co_await channel_->close();
 }
 
 Task<> SessionDriver::step(std::uint64_t limit_ns) {
   const std::span<std::byte> bytes(receive_buffer_);
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kMaxDescriptorsPerFrame * sizeof(int))> control;
   // No more than the frame that is being read: what follows it may belong to a lane.
-  iovec part{bytes.data(), std::min(bytes.size(), reader_.missing_bytes())};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
+  const std::size_t wanted_bytes = std::min(bytes.size(), reader_.missing_bytes());
   const std::uint64_t due_ns = std::min(limit_ns, ns_of_ms(session_.next_deadline_ms()));
-  const int received =
-      co_await recv_message_until(loop_, due_ns, socket_.get(), &message, MSG_CMSG_CLOEXEC);
+  const int received = co_await channel_->receive(bytes.first(wanted_bytes), due_ns);
   if (received > 0) {
-    take_descriptors(message);
-    if ((message.msg_flags & MSG_CTRUNC) != 0) {
-      perform(session_.on_malformed({ErrorCode::kProtocol,
-                                     "a frame came with more descriptors "
-                                     "than this process can take"}));
-    } else {
-      take_bytes(bytes.first(static_cast<std::size_t>(received)));
-    }
+    std::ranges::move(channel_->take_descriptors(), std::back_inserter(frame_descriptors_));
+    take_bytes(bytes.first(static_cast<std::size_t>(received)));
+  } else if (received == -EMSGSIZE) {
+    perform(session_.on_malformed(
+        {ErrorCode::kProtocol, "a frame came with more descriptors than this process can take"}));
   } else if (received == -ETIMEDOUT && loop_.now_ns() < limit_ns) {
     perform(session_.on_tick(loop_.now_ms()));
   } else if (received != -ETIMEDOUT && received != -EINTR && received != -EAGAIN) {
     perform(session_.on_closed());
-  }
-}
-
-void SessionDriver::take_descriptors(msghdr& message) {
-  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
-       part = CMSG_NXTHDR(&message, part)) {
-    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
-      frame_descriptors_.emplace_back(fd);
-    }
   }
 }
 
@@ -174,16 +155,14 @@ void SessionDriver::perform(RequesterActions actions) {
 
 void SessionDriver::send(std::span<const std::byte> bytes) {
   if (is_cut()) return;
-  const ssize_t sent =
-      ::send(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   // The receive under way sees the end of the connection and tells the session.
-  if (sent != static_cast<ssize_t>(bytes.size())) ::shutdown(socket_.get(), SHUT_RDWR);
+  if (!channel_->send_now(bytes)) channel_->shut_down();
 }
 
 void SessionDriver::finish(const Error& reason) {
   if (is_cut()) return;
   ended_ = reason;
-  ::shutdown(socket_.get(), SHUT_RDWR);
+  channel_->shut_down();
 }
 
 }  // namespace rram

@@ -1,16 +1,16 @@
-// Carries a RequesterSession over one connected stream socket: reads frames (and the descriptors
-// that come with them), keeps the session's deadlines, sends what it wants sent. Control frames are
-// small: a socket that does not take one at once has a peer that does not read, and is given up.
+// Carries a RequesterSession over one connected channel: reads frames (and the descriptors that
+// come with them), keeps the session's deadlines, sends what it wants sent. Control frames are
+// small: a channel that does not take one at once has a peer that does not read, and is given up.
 //
-// Belongs to the thread of its loop. It may be destroyed before establish() and after end().
+// Belongs to the thread of its loop. It may be destroyed before establish() and after end(),
+// release() or take_channel().
 #pragma once
-
-#include <sys/socket.h>
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -22,6 +22,7 @@
 #include "base/gate.h"
 #include "base/result.h"
 #include "base/task.h"
+#include "rdma/control/byte_channel.h"
 #include "rdma/session/requester_session.h"
 #include "rdma/wire/frame_reader.h"
 
@@ -37,19 +38,21 @@ struct Established {
 
 class SessionDriver {
  public:
-  SessionDriver(EventLoop& loop, UniqueFd socket, RequesterSessionOptions options)
+  SessionDriver(EventLoop& loop, std::unique_ptr<ByteChannel> channel,
+                RequesterSessionOptions options)
       : loop_(loop),
-        socket_(std::move(socket)),
+        channel_(std::move(channel)),
         provider_text_(options.provider_text),
         session_(std::move(options)) {}
   SessionDriver(const SessionDriver&) = delete;
   SessionDriver& operator=(const SessionDriver&) = delete;
 
-  // From HELLO to the lease. The failure is the session's reason, or kTimedOut at `deadline_ns`.
+  // From HELLO to the lease. The failure is the session's reason, or kTimedOut at `deadline_ns`;
+  // the channel is closed then.
   Task<Result<Established>> establish(std::uint64_t deadline_ns);
 
   // A data connection after establish(): nothing has been read beyond the handshake.
-  UniqueFd take_socket() { return std::move(socket_); }
+  std::unique_ptr<ByteChannel> take_channel() { return std::move(channel_); }
 
   // A control connection after establish(): keeps it alive. `on_ended` is called once, from the
   // loop, when it ends for any reason.
@@ -72,7 +75,6 @@ class SessionDriver {
   Task<> step(std::uint64_t limit_ns);
   Task<> serve();
   void take_bytes(std::span<const std::byte> bytes);
-  void take_descriptors(msghdr& message);
   void perform(RequesterActions actions);
   void send(std::span<const std::byte> bytes);
   void finish(const Error& reason);
@@ -82,7 +84,7 @@ class SessionDriver {
   static constexpr std::size_t kReceiveBytes = std::size_t{16} << 10;
 
   EventLoop& loop_;
-  UniqueFd socket_;
+  std::unique_ptr<ByteChannel> channel_;
   std::string provider_text_;
   RequesterSession session_;
   FrameReader reader_;

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "rdma/control/socket_dialer.h"
 #include "rdma/shm/shm_lane.h"
 
 namespace rram {
@@ -11,8 +12,8 @@ namespace rram {
 Task<Result<std::unique_ptr<HeldLease>>> ShmLease::take(EventLoop& loop, Endpoint endpoint,
                                                         LeaseOptions options) {
   const std::uint64_t timeout_ms = options.timeout_ms;
-  Result<std::unique_ptr<ControlConnection>> control =
-      co_await ControlConnection::open(loop, std::move(endpoint), std::move(options), true);
+  Result<std::unique_ptr<ControlConnection>> control = co_await ControlConnection::open(
+      loop, std::make_unique<SocketDialer>(std::move(endpoint)), std::move(options), true);
   if (!control) co_return std::unexpected(control.error());
   const std::uint64_t region_bytes = (*control)->regions().front().length_bytes;
   Result<std::shared_ptr<const SegmentMap>> segments =

@@ -29,20 +29,13 @@
 #include "base/event_loop.h"
 #include "base/result.h"
 #include "base/task.h"
+#include "rdma/control/provider_channel.h"
 #include "rdma/wire/codec.h"
 #include "rdma/wire/frames.h"
 
 namespace rram {
 
-// What one worker's lanes have carried. Written by that worker only, read by any thread.
-struct DataCounters {
-  std::atomic<std::uint64_t> reads{0};
-  std::atomic<std::uint64_t> writes{0};
-  std::atomic<std::uint64_t> read_bytes{0};
-  std::atomic<std::uint64_t> written_bytes{0};
-};
-
-class TcpResponder final : private Flusher {
+class TcpResponder final : public DataServer, private Flusher {
  public:
   // Requests that may wait for their replies to leave; beyond it nothing is received.
   static constexpr std::size_t kMaxQueuedReplies = 256;
@@ -51,17 +44,13 @@ class TcpResponder final : private Flusher {
   // segments of the lease, in its order, of equal size.
   TcpResponder(EventLoop& loop, int socket_fd, std::vector<std::span<std::byte>> regions,
                DataCounters& counters);
-  ~TcpResponder();
+  ~TcpResponder() override;
 
-  // Serves until the peer closes, breaks a rule, or stop(). When it resumes, nothing is in flight:
-  // the memory will not be touched any more. Errors: kProtocol and kInvalidArgument (out of range;
-  // the peer has been sent the ERROR frame), kDisconnected (the connection broke), kCancelled
-  // (stopped).
-  Task<Status> serve();
+  Task<Status> serve() override;
 
   // Ends the connection now, whatever the peer does: an ERROR frame if the socket takes it at once,
   // then shutdown. serve() resumes soon after.
-  void stop(WireError code, std::string_view text);
+  void stop(WireError code, std::string_view text) override;
 
  private:
   // 16 requests; what is copied of a large WRITE at most.

@@ -53,7 +53,7 @@ Connected connect_over_loopback() {
 struct Job {
   Operation operation;
   OperationGroup group;
-  std::vector<std::byte> buffer;
+  Bytes buffer;
 };
 
 class HostilePeer : public testing::Test {
@@ -308,7 +308,7 @@ TEST_F(HostilePeer, a_reply_before_its_request_has_left_does_not_free_the_buffer
   run_for_ms(*loop_, 100);
   // The kernel may still read the second buffer: it waits in a socket that is full.
   EXPECT_FALSE(has_ended(second));
-  std::vector<std::byte> sink(std::size_t{1} << 20);
+  Bytes sink(std::size_t{1} << 20);
   std::size_t left = 2 * kMaxOperationBytes + sizeof(DataRequest);
   while (left > 0) {
     const ssize_t got = ::recv(peer_.get(), sink.data(), std::min(sink.size(), left), MSG_DONTWAIT);
@@ -392,7 +392,7 @@ TEST_F(HostilePeer, replies_in_pieces_of_any_size_are_put_together) {
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     const DataRequest request = take_request();
     if (request.header.type == FrameType::kWrite) {
-      std::vector<std::byte> payload(request.length);
+      Bytes payload(request.length);
       ASSERT_EQ(::recv(peer_.get(), payload.data(), payload.size(), MSG_WAITALL),
                 static_cast<ssize_t>(payload.size()));
       EXPECT_EQ(payload, jobs[i]->buffer);

@@ -11,14 +11,15 @@
 #include "base/result.h"
 #include "base/task.h"
 #include "rdma/transport.h"
+#include "tests/contract/arena.h"
 
 namespace rram::test {
 
 constexpr std::uint64_t kNsPerMs = 1'000'000;
 
 // `length_bytes` that differ for each seed and do not repeat with any power of two.
-inline std::vector<std::byte> pattern(std::size_t length_bytes, std::uint32_t seed) {
-  std::vector<std::byte> bytes(length_bytes);
+inline Bytes pattern(std::size_t length_bytes, std::uint32_t seed) {
+  Bytes bytes(length_bytes);
   std::uint32_t state = seed * 2654435761U + 1;
   for (std::byte& byte : bytes) {
     state = state * 1664525U + 1013904223U;

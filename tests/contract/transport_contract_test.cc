@@ -28,6 +28,7 @@ class TransportContract : public testing::TestWithParam<WorldKind> {
   void SetUp() override {
     loop_ = make_loop();
     world_ = GetParam().make();
+    if (!world_->obstacle().empty()) GTEST_SKIP() << world_->obstacle();
     lease_ = take(8 * kMiB);
     lane_ = open(*lease_);
   }
@@ -46,6 +47,7 @@ class TransportContract : public testing::TestWithParam<WorldKind> {
   std::unique_ptr<Lane> open(HeldLease& lease) {
     auto lane = run_task(*loop_, lease.open_lane(*loop_, kTimeoutMs));
     EXPECT_TRUE(lane.has_value()) << lane.error().message;
+    EXPECT_TRUE((*lane)->announce_arena(arena()));
     return std::move(*lane);
   }
   void close(Lane& lane) { run_task(*loop_, lane.close()); }
@@ -58,9 +60,9 @@ class TransportContract : public testing::TestWithParam<WorldKind> {
                                 std::span<std::byte> bytes) {
     return run_task(*loop_, carry_out(*loop_, lane, {Kind::kRead, &region, offset_bytes, bytes}));
   }
-  std::vector<std::byte> read_back(Lane& lane, const RemoteRegion& region,
-                                   std::uint64_t offset_bytes, std::size_t length_bytes) {
-    std::vector<std::byte> bytes(length_bytes, std::byte{0xEE});
+  Bytes read_back(Lane& lane, const RemoteRegion& region, std::uint64_t offset_bytes,
+                  std::size_t length_bytes) {
+    Bytes bytes(length_bytes, std::byte{0xEE});
     EXPECT_EQ(read(lane, region, offset_bytes, bytes), std::nullopt);
     return bytes;
   }
@@ -130,7 +132,7 @@ TEST_P(TransportContract, the_last_bytes_of_the_last_region_can_be_used) {
 TEST_P(TransportContract, many_concurrent_operations_all_arrive) {
   constexpr std::size_t kCount = 300;
   constexpr std::size_t kStep = 7001;
-  std::vector<std::vector<std::byte>> written;
+  std::vector<Bytes> written;
   std::vector<Transfer> writes;
   written.reserve(kCount);
   for (std::uint32_t i = 0; i < kCount; ++i) {
@@ -140,7 +142,7 @@ TEST_P(TransportContract, many_concurrent_operations_all_arrive) {
   for (const auto& end : run_task(*loop_, carry_out_all(*loop_, *lane_, writes))) {
     ASSERT_EQ(end, std::nullopt);
   }
-  std::vector<std::vector<std::byte>> found(kCount);
+  std::vector<Bytes> found(kCount);
   std::vector<Transfer> reads;
   for (std::size_t i = 0; i < kCount; ++i) {
     found[i].resize(written[i].size());
@@ -158,11 +160,11 @@ TEST_P(TransportContract, large_reads_and_writes_in_both_directions_at_once) {
   const RemoteRegion& source = region(0);
   const RemoteRegion& target = region(1);
   ASSERT_EQ(write(*lane_, source, 0, stored), std::nullopt);
-  std::vector<std::vector<std::byte>> buffers(kCount);
+  std::vector<Bytes> buffers(kCount);
   std::vector<Transfer> transfers;
   for (std::size_t i = 0; i < kCount; ++i) {
     const bool is_read = i % 2 == 0;
-    buffers[i] = is_read ? std::vector<std::byte>(kMiB) : pattern(kMiB, 50);
+    buffers[i] = is_read ? Bytes(kMiB) : pattern(kMiB, 50);
     transfers.push_back(
         {is_read ? Kind::kRead : Kind::kWrite, is_read ? &source : &target, 0, buffers[i]});
   }
@@ -177,7 +179,7 @@ TEST_P(TransportContract, an_operation_outside_its_region_is_refused_and_touches
   const std::uint64_t size_bytes = region().length_bytes;
   auto background = pattern(4096, 9);
   ASSERT_EQ(write(*lane_, region(), size_bytes - 4096, background), std::nullopt);
-  std::vector<std::byte> bytes(4096, std::byte{0x11});
+  Bytes bytes(4096, std::byte{0x11});
   for (const std::uint64_t offset :
        {size_bytes - 4095, size_bytes, size_bytes + 1, UINT64_MAX, UINT64_MAX - 4095}) {
     EXPECT_EQ(write(*lane_, region(), offset, bytes), ErrorCode::kInvalidArgument);
@@ -189,7 +191,7 @@ TEST_P(TransportContract, an_operation_outside_its_region_is_refused_and_touches
 }
 
 TEST_P(TransportContract, an_operation_longer_than_the_limit_is_refused) {
-  std::vector<std::byte> bytes(kMaxOperationBytes + 1);
+  Bytes bytes(kMaxOperationBytes + 1);
   EXPECT_EQ(read(*lane_, region(), 0, bytes), ErrorCode::kInvalidArgument);
   EXPECT_FALSE(lane_->is_broken());
 }
@@ -204,7 +206,7 @@ TEST_P(TransportContract, a_deadline_that_has_passed_fails_and_leaves_the_lane_w
   const Transfer late{Kind::kWrite, &region(), 0, bytes, 0};
   EXPECT_EQ(run_task(*loop_, carry_out(*loop_, *lane_, late)), ErrorCode::kTimedOut);
   EXPECT_FALSE(lane_->is_broken());
-  EXPECT_EQ(read_back(*lane_, region(), 0, 64), std::vector<std::byte>(64));
+  EXPECT_EQ(read_back(*lane_, region(), 0, 64), Bytes(64));
 }
 
 TEST_P(TransportContract, another_lane_reads_what_a_completed_write_has_written) {
@@ -222,8 +224,7 @@ TEST_P(TransportContract, leases_do_not_see_each_other) {
   const std::unique_ptr<Lane> other_lane = open(*other);
   auto written = pattern(4096, 1);
   ASSERT_EQ(write(*lane_, region(), 0, written), std::nullopt);
-  EXPECT_EQ(read_back(*other_lane, other->regions().front(), 0, 4096),
-            std::vector<std::byte>(4096));
+  EXPECT_EQ(read_back(*other_lane, other->regions().front(), 0, 4096), Bytes(4096));
   auto theirs = pattern(4096, 2);
   ASSERT_EQ(write(*other_lane, other->regions().front(), 0, theirs), std::nullopt);
   EXPECT_EQ(read_back(*lane_, region(), 0, 4096), written);
@@ -250,7 +251,7 @@ TEST_P(TransportContract, closing_completes_everything_in_flight) {
       co_return ends;
     }
   };
-  std::vector<std::vector<std::byte>> buffers(64, std::vector<std::byte>(128 * 1024));
+  std::vector<Bytes> buffers(64, Bytes(128 * 1024));
   std::vector<Transfer> transfers;
   for (std::size_t i = 0; i < buffers.size(); ++i) {
     transfers.push_back({i % 2 == 0 ? Kind::kRead : Kind::kWrite, &region(), 0, buffers[i]});
@@ -268,7 +269,7 @@ TEST_P(TransportContract, a_closed_lane_refuses_at_once_and_the_lease_opens_anot
   ASSERT_EQ(write(*lane_, region(), 0, written), std::nullopt);
   close(*lane_);
   Operation operation;
-  std::vector<std::byte> bytes(16);
+  Bytes bytes(16);
   fill(operation, {Kind::kRead, &region(), 0, bytes}, loop_->now_ns());
   OperationGroup group;
   group.add(operation);
@@ -307,7 +308,7 @@ TEST_P(TransportContract, the_end_of_the_provider_breaks_idle_lanes_and_the_leas
   ASSERT_TRUE(lane_reason.has_value());
   ASSERT_TRUE(lease_reason.has_value());
   EXPECT_FALSE(lane_reason->message.empty());
-  std::vector<std::byte> bytes(16);
+  Bytes bytes(16);
   EXPECT_EQ(read(*lane_, region(), 0, bytes), ErrorCode::kDisconnected);
 }
 
@@ -326,7 +327,7 @@ TEST_P(TransportContract, the_end_of_the_provider_completes_what_is_in_flight) {
       }
     }
   };
-  std::vector<std::vector<std::byte>> buffers(16, std::vector<std::byte>(128 * 1024));
+  std::vector<Bytes> buffers(16, Bytes(128 * 1024));
   std::vector<Transfer> transfers;
   for (std::size_t i = 0; i < buffers.size(); ++i) {
     transfers.push_back({i % 2 == 0 ? Kind::kRead : Kind::kWrite, &region(), 0, buffers[i], 2'000});
@@ -345,12 +346,13 @@ void use_lane_on_this_thread(HeldLease& lease, std::uint32_t seed, std::atomic<i
   const std::unique_ptr<EventLoop> loop = make_loop();
   auto lane = run_task(*loop, lease.open_lane(*loop, kTimeoutMs));
   ASSERT_TRUE(lane.has_value()) << lane.error().message;
+  ASSERT_TRUE((*lane)->announce_arena(arena()));
   const RemoteRegion& region = lease.regions().front();
   bool is_told = false;
   (*lane)->set_on_broken([&is_told](const Error& /*reason*/) { is_told = true; });
   for (std::uint32_t i = 0; i < 50; ++i) {
     auto written = pattern(10'000, seed * 1000 + i);
-    std::vector<std::byte> found(written.size());
+    Bytes found(written.size());
     const std::uint64_t offset = seed * written.size();
     ASSERT_EQ(run_task(*loop, carry_out(*loop, **lane, {Kind::kWrite, &region, offset, written})),
               std::nullopt);
@@ -416,13 +418,13 @@ TEST_P(TransportContract, what_was_released_can_be_leased_again_and_is_zero) {
     run_task(*loop_, lease_->release(kTimeoutMs));
     lease_ = take(0);
     lane_ = open(*lease_);
-    ASSERT_EQ(read_back(*lane_, region(), 0, 4096), std::vector<std::byte>(4096));
+    ASSERT_EQ(read_back(*lane_, region(), 0, 4096), Bytes(4096));
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, TransportContract,
                          testing::Values(local_world(), tcp_world(), tcp_key_world(), unix_world(),
-                                         shm_world()),
+                                         shm_world(), verbs_world(), verbs_key_world()),
                          [](const auto& about) { return about.param.name; });
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "provider/server.h"
+#include "rdma/connector.h"
 #include "rdma/local/local_lease.h"
 #include "rdma/shm/shm_lease.h"
 #include "rdma/tcp/tcp_lease.h"
@@ -50,20 +51,45 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-enum class Way : std::uint8_t { kTcp, kUnix, kShm };
+enum class Way : std::uint8_t { kTcp, kUnix, kShm, kVerbs };
+
+std::string verbs_address() {
+  const char* address = std::getenv("RRAM_TEST_VERBS_ADDRESS");
+  return address == nullptr ? "" : address;
+}
+
+Task<Result<std::unique_ptr<HeldLease>>> take_by_verbs(EventLoop& loop, Endpoint endpoint,
+                                                       LeaseOptions options) {
+  Result<ConnectedLease> connected =
+      co_await connect_lease(loop, std::move(endpoint), std::move(options));
+  if (!connected) co_return std::unexpected(connected.error());
+  co_return std::move(connected->lease);
+}
+
+PresharedKey some_key() {
+  std::array<std::byte, kKeyBytes> bytes{};
+  bytes.fill(std::byte{0x5A});
+  return PresharedKey(bytes);
+}
 
 // A real provider in this process, with threads of its own.
 class ProviderWorld final : public World {
  public:
   ProviderWorld(Way way, std::optional<PresharedKey> key) : way_(way), key_(std::move(key)) {
-    endpoint_.scheme = way == Way::kTcp ? Endpoint::Scheme::kTcp : Endpoint::Scheme::kUnix;
-    if (way == Way::kTcp) {
-      endpoint_.host = "127.0.0.1";
-      endpoint_.port = 0;
-    } else {
+    if (way == Way::kUnix || way == Way::kShm) {
+      endpoint_.scheme = Endpoint::Scheme::kUnix;
       endpoint_.path = (folder_.path() / "provider.sock").string();
+    } else {
+      endpoint_.scheme = way == Way::kTcp ? Endpoint::Scheme::kTcp : Endpoint::Scheme::kVerbs;
+      endpoint_.host = way == Way::kTcp ? "127.0.0.1" : verbs_address();
+      endpoint_.port = 0;
     }
-    start();
+    if (obstacle().empty()) start();
+  }
+
+  [[nodiscard]] std::string obstacle() const override {
+    const bool is_missing = way_ == Way::kVerbs && verbs_address().empty();
+    return is_missing ? "no RDMA device here; the lab has one" : "";
   }
 
   Task<Result<std::unique_ptr<HeldLease>>> take(EventLoop& loop,
@@ -72,8 +98,9 @@ class ProviderWorld final : public World {
     options.requester_name = "contract-test";
     options.wanted_bytes = wanted_bytes;
     options.key = key_;
-    return way_ == Way::kShm ? ShmLease::take(loop, endpoint_, std::move(options))
-                             : TcpLease::take(loop, endpoint_, std::move(options));
+    if (way_ == Way::kShm) return ShmLease::take(loop, endpoint_, std::move(options));
+    if (way_ == Way::kVerbs) return take_by_verbs(loop, endpoint_, std::move(options));
+    return TcpLease::take(loop, endpoint_, std::move(options));
   }
 
   void kill() override {
@@ -91,6 +118,7 @@ class ProviderWorld final : public World {
     options.lock_memory = false;
     options.listen = {endpoint_};
     options.key = key_;
+    if (way_ == Way::kVerbs) options.allow = {Cidr::parse(endpoint_.host).value()};
     options.workers = 2;
     Result<std::unique_ptr<ProviderServer>> server = ProviderServer::start(std::move(options));
     ASSERT_TRUE(server.has_value()) << server.error().message;
@@ -115,12 +143,10 @@ WorldKind local_world() {
   return {"local", [] { return std::make_unique<LocalWorld>(); }};
 }
 WorldKind tcp_world() { return provider_world("tcp", Way::kTcp); }
-WorldKind tcp_key_world() {
-  std::array<std::byte, kKeyBytes> bytes{};
-  bytes.fill(std::byte{0x5A});
-  return provider_world("tcp_with_key", Way::kTcp, PresharedKey(bytes));
-}
+WorldKind tcp_key_world() { return provider_world("tcp_with_key", Way::kTcp, some_key()); }
 WorldKind unix_world() { return provider_world("unix", Way::kUnix); }
+WorldKind verbs_world() { return provider_world("verbs", Way::kVerbs); }
+WorldKind verbs_key_world() { return provider_world("verbs_with_key", Way::kVerbs, some_key()); }
 WorldKind shm_world() { return provider_world("shm", Way::kShm); }
 
 }  // namespace rram::test

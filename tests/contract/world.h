@@ -24,6 +24,8 @@ class World {
                                                         std::uint64_t wanted_bytes) = 0;
   // False where requester and provider are one process.
   [[nodiscard]] virtual bool can_die() const { return true; }
+  // Why nothing can be tested here; empty where it can.
+  [[nodiscard]] virtual std::string obstacle() const { return {}; }
   // Ends the provider; its memory is gone.
   virtual void kill() {}
   // Starts another one in its place. Only after kill().
@@ -43,5 +45,9 @@ WorldKind tcp_world();      // frames over TCP on loopback
 WorldKind tcp_key_world();  // the same with a pre-shared key
 WorldKind unix_world();     // frames over a Unix socket
 WorldKind shm_world();      // shared memory
+// RDMA, at the address in RRAM_TEST_VERBS_ADDRESS, which an RDMA device of this host has (the lab
+// sets it); without it, its tests are skipped.
+WorldKind verbs_world();
+WorldKind verbs_key_world();
 
 }  // namespace rram::test

@@ -1,4 +1,4 @@
-#include "rdma/shm/descriptor_passing.h"
+#include "rdma/control/descriptor_passing.h"
 
 #include <sys/socket.h>
 

@@ -1,0 +1,53 @@
+// One connection as a stream of bytes in both directions: what control frames travel over, whatever
+// carries them (a socket, the messages of a queue pair).
+//
+// Belongs to the thread of its loop. It may be destroyed when nothing is under way: no receive, no
+// send, and close() has resumed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/task.h"
+
+namespace rram {
+
+class ByteChannel {
+ public:
+  static constexpr std::uint64_t kNoDeadline = std::numeric_limits<std::uint64_t>::max();
+
+  virtual ~ByteChannel() = default;
+  ByteChannel(const ByteChannel&) = delete;
+  ByteChannel& operator=(const ByteChannel&) = delete;
+
+  // At least one byte, at most buffer.size(); 0: the peer has ended; -errno: -ETIMEDOUT at the
+  // deadline (of EventLoop::now_ns()), -ECANCELED by call_off_receive(), -EMSGSIZE: descriptors
+  // came that this process cannot take. One at a time.
+  virtual Task<int> receive(std::span<std::byte> buffer, std::uint64_t deadline_ns) = 0;
+  // The receive that is under way, if any, ends soon.
+  virtual void call_off_receive() = 0;
+  // Descriptors that came with the bytes received so far; the caller owns them.
+  virtual std::vector<UniqueFd> take_descriptors() { return {}; }
+
+  // All of `bytes`, or -errno. One at a time.
+  virtual Task<int> send(std::span<const std::byte> bytes) = 0;
+  // The same at once, or false: the peer does not take bytes as fast as they come.
+  virtual bool send_now(std::span<const std::byte> bytes) = 0;
+
+  // Nothing more will be sent; the peer reads to the end of what was.
+  virtual void end_sending() = 0;
+  // Ends both directions at once: what is under way resumes soon.
+  virtual void shut_down() = 0;
+  // After shut_down(): nothing of this object is under way any more, and the peer can reach nothing
+  // through it.
+  virtual Task<> close() = 0;
+
+ protected:
+  ByteChannel() = default;
+};
+
+}  // namespace rram

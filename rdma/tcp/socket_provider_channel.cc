@@ -1,0 +1,29 @@
+#include "rdma/tcp/socket_provider_channel.h"
+
+#include <utility>
+
+#include "rdma/control/descriptor_passing.h"
+#include "rdma/tcp/tcp_responder.h"
+
+namespace rram {
+
+Task<Status> SocketProviderChannel::send_with_descriptors(FrameBytes frame,
+                                                          std::vector<int> descriptors) {
+  return rram::send_with_descriptors(loop_, channel_.fd(), std::move(frame),
+                                     std::move(descriptors));
+}
+
+Task<Result<std::vector<RegionEntry>>> SocketProviderChannel::export_lease(
+    LeaseId /*id*/, std::vector<std::span<std::byte>> regions) {
+  std::vector<RegionEntry> entries;
+  entries.reserve(regions.size());
+  for (const std::span<std::byte> region : regions) entries.push_back({0, region.size(), 0});
+  co_return std::move(entries);
+}
+
+std::unique_ptr<DataServer> SocketProviderChannel::make_data_server(
+    std::vector<std::span<std::byte>> regions, DataCounters& counters) {
+  return std::make_unique<TcpResponder>(loop_, channel_.fd(), std::move(regions), counters);
+}
+
+}  // namespace rram

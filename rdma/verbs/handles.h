@@ -1,0 +1,36 @@
+// Owners of the handles of librdmacm and libibverbs: the only place that destroys one.
+#pragma once
+
+#include <infiniband/verbs.h>
+#include <rdma/rdma_cma.h>
+
+#include <memory>
+
+namespace rram {
+
+namespace detail {
+struct VerbsDeleter {
+  void operator()(rdma_event_channel* channel) const { rdma_destroy_event_channel(channel); }
+  // Every event of the id has been acknowledged, and its queue pair is gone.
+  void operator()(rdma_cm_id* id) const { rdma_destroy_id(id); }
+  void operator()(ibv_pd* domain) const { ibv_dealloc_pd(domain); }
+  void operator()(ibv_mr* region) const { ibv_dereg_mr(region); }
+  void operator()(ibv_comp_channel* channel) const { ibv_destroy_comp_channel(channel); }
+  // Every event of the queue has been acknowledged.
+  void operator()(ibv_cq* queue) const { ibv_destroy_cq(queue); }
+};
+// A queue pair that librdmacm made is named by its id.
+struct QueuePairDeleter {
+  void operator()(rdma_cm_id* id) const { rdma_destroy_qp(id); }
+};
+}  // namespace detail
+
+using UniqueCmChannel = std::unique_ptr<rdma_event_channel, detail::VerbsDeleter>;
+using UniqueCmId = std::unique_ptr<rdma_cm_id, detail::VerbsDeleter>;
+using UniqueProtectionDomain = std::unique_ptr<ibv_pd, detail::VerbsDeleter>;
+using UniqueMemoryRegion = std::unique_ptr<ibv_mr, detail::VerbsDeleter>;
+using UniqueCompletionChannel = std::unique_ptr<ibv_comp_channel, detail::VerbsDeleter>;
+using UniqueCompletionQueue = std::unique_ptr<ibv_cq, detail::VerbsDeleter>;
+using OwnedQueuePair = std::unique_ptr<rdma_cm_id, detail::QueuePairDeleter>;
+
+}  // namespace rram

@@ -1,0 +1,26 @@
+# shellcheck shell=bash
+# The network between the virtual hosts: one bridge, one cable a host. Sourced, in its namespace.
+
+declare -A ADDRESS=([requester]=10.77.0.1 [p1]=10.77.0.2 [p2]=10.77.0.3)
+# shellcheck disable=SC2034 # for scenarios
+SUBNET=10.77.0.0/24
+MTU=4200
+
+network_up() {
+  local host
+  ip link set lo up
+  ip link add br0 mtu "$MTU" type bridge
+  ip link set br0 up
+  for host in "${!ADDRESS[@]}"; do
+    ip tuntap add "tap-$host" mode tap
+    ip link set "tap-$host" mtu "$MTU" master br0 up
+  done
+}
+
+cable_out() {
+  ip link set "tap-$1" down
+}
+
+cable_in() {
+  ip link set "tap-$1" up
+}
