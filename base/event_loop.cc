@@ -16,6 +16,8 @@ namespace {
 constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
 // With no timer set the loop still wakes this often; it bounds how stale now_ns() can get.
 constexpr std::uint64_t kMaxSleepNs = 10 * kNsPerSecond;
+// Spinning that never pays goes on for this part of its limit, so that it notices when it would.
+constexpr std::uint64_t kLeastSpinPart = 16;
 }  // namespace
 
 std::uint64_t monotonic_ns() {
@@ -148,7 +150,58 @@ void EventLoop::run_flushers() {
   flushers_.clear();
 }
 
+void EventLoop::forget(Poller& poller) {
+  // The loop may be in the middle of them.
+  std::replace(spun_over_.begin(), spun_over_.end(), &poller, static_cast<Poller*>(nullptr));
+  std::replace(to_be_armed_.begin(), to_be_armed_.end(), &poller, static_cast<Poller*>(nullptr));
+}
+
+bool EventLoop::arm_pollers() {
+  bool found = false;
+  // One that finds something may ask to be armed again: in the next turn.
+  const std::size_t count = to_be_armed_.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    Poller* poller = std::exchange(to_be_armed_[i], nullptr);
+    if (poller == nullptr) continue;
+    poller->is_to_be_armed_ = false;
+    if (poller->arm()) found = true;
+  }
+  to_be_armed_.erase(to_be_armed_.begin(),
+                     to_be_armed_.begin() + static_cast<std::ptrdiff_t>(count));
+  return found;
+}
+
+// True if something came while it span.
+bool EventLoop::spin() {
+  std::erase_if(spun_over_, [](Poller* poller) {
+    if (poller == nullptr) return true;
+    poller->is_spun_over_ = poller->is_expecting();
+    return !poller->is_spun_over_;
+  });
+  if (spun_over_.empty()) return false;
+  io_uring_submit_and_get_events(ring_.get());
+  const std::uint64_t end_ns = monotonic_ns() + spin_ns_;
+  do {
+    bool found = io_uring_cq_ready(ring_.get()) > 0;
+    for (std::size_t i = 0; i < spun_over_.size(); ++i) {
+      if (spun_over_[i] != nullptr && spun_over_[i]->poll()) found = true;
+    }
+    if (found) {
+      spin_ns_ = std::min(spin_limit_ns_, spin_ns_ * 2);
+      return true;
+    }
+    io_uring_get_events(ring_.get());
+  } while (monotonic_ns() < end_ns);
+  spin_ns_ = std::max(spin_limit_ns_ / kLeastSpinPart, spin_ns_ / 2);
+  return false;
+}
+
 void EventLoop::submit_and_wait() {
+  // What was found by polling may have queued more: it leaves before the loop sleeps.
+  if ((!spun_over_.empty() && spin()) || (!to_be_armed_.empty() && arm_pollers())) {
+    io_uring_submit_and_get_events(ring_.get());
+    return read_clock();
+  }
   std::uint64_t sleep_ns = kMaxSleepNs;
   if (!timers_.empty()) {
     const std::uint64_t due_ns = timers_.begin()->first.first;

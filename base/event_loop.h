@@ -6,6 +6,10 @@
 //
 // One turn: posted work -> expired timers -> flushers (batched sends) -> submit and wait ->
 // completions. What a completion queues for sending leaves in the same turn, all at once.
+//
+// Before it sleeps the loop may spin for a while over its pollers (RDMA completion queues): a
+// wake-up costs more than many operations take. It spins only while something is under way there,
+// and for less time where spinning has not paid.
 #pragma once
 
 #include <liburing.h>
@@ -53,6 +57,31 @@ class Flusher {
  private:
   friend class EventLoop;
   bool is_queued_ = false;
+};
+
+// Where work ends without the ring: a queue in memory that a device fills. Belongs to one loop,
+// which knows of it only while there is something to do, so that idle ones cost nothing.
+class Poller {
+ public:
+  Poller() = default;
+  Poller(const Poller&) = delete;
+  Poller& operator=(const Poller&) = delete;
+
+  // Takes what is there; true if there was something.
+  virtual bool poll() = 0;
+  // Something is under way that will end here.
+  [[nodiscard]] virtual bool is_expecting() const = 0;
+  // The loop is about to sleep: what comes from now on must wake it by the ring. True if something
+  // was there already, which has been taken.
+  virtual bool arm() = 0;
+
+ protected:
+  ~Poller() = default;
+
+ private:
+  friend class EventLoop;
+  bool is_to_be_armed_ = false;
+  bool is_spun_over_ = false;
 };
 
 class EventLoop {
@@ -112,6 +141,23 @@ class EventLoop {
   // The flusher is going away.
   void forget(Flusher& flusher);
 
+  // Work is under way that will end in `poller`: a loop that may spin looks there before it sleeps.
+  void expect(Poller& poller) {
+    if (spin_limit_ns_ == 0 || poller.is_spun_over_) return;
+    poller.is_spun_over_ = true;
+    spun_over_.push_back(&poller);
+  }
+  // Calls poller.arm() before the loop next sleeps.
+  void arm_later(Poller& poller) {
+    if (poller.is_to_be_armed_) return;
+    poller.is_to_be_armed_ = true;
+    to_be_armed_.push_back(&poller);
+  }
+  // The poller is going away.
+  void forget(Poller& poller);
+  // How long to spin before sleeping, at most; 0: not at all, as in the beginning.
+  void set_spin_limit(std::uint64_t limit_ns) { spin_limit_ns_ = spin_ns_ = limit_ns; }
+
   // Resumes the awaiting coroutine on this loop's thread; from any thread.
   auto resume_here() {
     struct Awaiter {
@@ -160,6 +206,8 @@ class EventLoop {
   void run_timers();
   void run_flushers();
   void submit_and_wait();
+  bool spin();
+  bool arm_pollers();
   void run_completions();
 
   UniqueRing ring_;
@@ -171,6 +219,11 @@ class EventLoop {
   std::map<TimerId, std::function<void()>> timers_;
   std::uint64_t next_timer_sequence_ = 0;
   std::vector<Flusher*> flushers_;
+  // Null: forgotten.
+  std::vector<Poller*> spun_over_;
+  std::vector<Poller*> to_be_armed_;
+  std::uint64_t spin_limit_ns_ = 0;
+  std::uint64_t spin_ns_ = 0;  // of the next spinning: adapts between the limit and a part of it
 
   std::mutex posted_mutex_;  // guards posted_; a leaf: only the doorbell is rung under it
   std::vector<std::function<void()>> posted_;

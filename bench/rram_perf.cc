@@ -39,6 +39,7 @@ struct Settings {
   std::vector<unsigned> depths = {1, 32};
   unsigned workers = 1;
   double seconds = 1;
+  unsigned poll_us = 0;
   std::uint64_t span_bytes = std::uint64_t{256} << 20;
 };
 
@@ -154,6 +155,7 @@ void run_worker(HeldLease& lease, const Run& run, const Settings& settings, unsi
     status = std::unexpected(loop.error());
     return;
   }
+  (*loop)->set_spin_limit(std::uint64_t{settings.poll_us} * 1000);
   Worker worker(**loop, lease, run, settings, seed);
   status = run_to_end(**loop, worker.measure());
   measured = std::move(worker.measured());
@@ -292,6 +294,8 @@ int main(int argc, char** argv) {
   app.add_option("--depths", settings.depths, "operations in flight of one worker")->delimiter(',');
   app.add_option("--workers", settings.workers, "threads, each with a lane");
   app.add_option("--seconds", settings.seconds, "for each line");
+  app.add_option("--poll", settings.poll_us,
+                 "microseconds to look for completions before sleeping");
   app.add_option("--span", span, "memory that is used");
   CLI11_PARSE(app, argc, argv);
   const rram::Result<std::uint64_t> span_bytes = rram::parse_size_bytes(span);

@@ -20,6 +20,8 @@ struct RequesterOptions {
   std::uint64_t stripe_unit_bytes = kDefaultStripeUnitBytes;
   std::uint64_t size_bytes = 0;  // of the whole volume; 0: all that is free
   std::optional<std::string> key_file;
+  // How long a worker spins for completions of RDMA before it sleeps; nothing: as the host allows.
+  std::optional<std::uint64_t> poll_ns;
   std::string rdma_device;          // the only RDMA device to use; empty: whichever leads there
   std::uint64_t timeout_ms = 5000;  // for connecting, and for every operation
   unsigned workers = 0;             // 0: one a CPU

@@ -29,6 +29,14 @@ std::uint64_t share_of(std::uint64_t size_bytes, std::size_t providers) {
   return (size_bytes + providers - 1) / providers;
 }
 
+// A worker that spins takes its CPU from the application that waits for it, where there are few.
+constexpr unsigned kCpusForSpinning = 4;
+constexpr std::uint64_t kDefaultSpinNs = 20'000;
+
+std::uint64_t default_spin_ns(unsigned cpus) {
+  return cpus >= kCpusForSpinning ? kDefaultSpinNs : 0;
+}
+
 // A result that is there already, as a task.
 Task<Status> ready(Status status) { co_return status; }
 
@@ -120,7 +128,8 @@ Status Requester::start_workers() {
                        .front_arena_bytes = front_end_plan_.arena_bytes(index),
                        .stripe_unit_bytes = geometry->stripe_unit_bytes(),
                        .granule_bytes = geometry->granule_bytes(),
-                       .operation_timeout_ms = options_.timeout_ms});
+                       .operation_timeout_ms = options_.timeout_ms,
+                       .spin_limit_ns = options_.poll_ns.value_or(default_spin_ns(cpus))});
     if (!worker) return std::unexpected(worker.error());
     workers_.push_back(std::move(*worker));
   }

@@ -48,6 +48,7 @@ Status Worker::set_up() {
                          .large_submission_entries = true});
   if (!loop) return std::unexpected(loop.error());
   loop_ = std::move(*loop);
+  loop_->set_spin_limit(options_.spin_limit_ns);
   const std::size_t scratch_bytes = kScratchBuffers * options_.stripe_unit_bytes;
   Result<Mapping> arena = Mapping::anonymous(
       options_.front_arena_bytes + scratch_bytes + options_.granule_bytes, /*prefault=*/true);

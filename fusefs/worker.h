@@ -29,6 +29,7 @@ struct WorkerOptions {
   std::size_t stripe_unit_bytes = 0;
   std::size_t granule_bytes = 0;
   std::uint64_t operation_timeout_ms = 5000;
+  std::uint64_t spin_limit_ns = 0;  // EventLoop::set_spin_limit()
 };
 
 class Worker {

@@ -80,7 +80,7 @@ Task<> Connection::converse() {
     if (received == -ECANCELED) continue;
     if (received <= 0) {
       is_peer_gone_ = true;
-      if (received == -ETIMEDOUT) departure_ = Departure::kSilent;
+      if (received == -ETIMEDOUT || received == -EHOSTDOWN) departure_ = Departure::kSilent;
       carry_out(session_.on_closed());
       break;
     }
@@ -227,6 +227,7 @@ Task<> Connection::serve_data() {
     const bool was_told = code == ErrorCode::kProtocol || code == ErrorCode::kInvalidArgument;
     if (was_told) count(counters_.protocol_errors);
     is_peer_gone_ = !was_told;
+    if (code == ErrorCode::kTimedOut) departure_ = Departure::kSilent;
     context_.log->info("lane of {}: {}", requester_text(), served.error().message);
   }
   carry_out(session_.on_closed());

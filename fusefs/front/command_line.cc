@@ -60,6 +60,27 @@ Status set_timeout(RequesterOptions& options, std::string_view value) {
   return {};
 }
 
+// "auto", "off", or microseconds: "20us".
+Status set_poll(RequesterOptions& options, std::string_view value) {
+  constexpr std::uint64_t kMaxPollUs = 10'000;
+  if (value == "auto") {
+    options.poll_ns.reset();
+    return {};
+  }
+  std::string_view number = value == "off" ? "0" : value;
+  if (number.ends_with("us")) number.remove_suffix(2);
+  std::uint64_t poll_us = 0;
+  const char* end = number.data() + number.size();
+  const auto [rest, error] = std::from_chars(number.data(), end, poll_us);
+  if (error != std::errc{} || rest != end || poll_us > kMaxPollUs) {
+    return fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("poll={} is none of auto, off, and a time up to {}us", value, kMaxPollUs));
+  }
+  options.poll_ns = poll_us * 1000;
+  return {};
+}
+
 Status set_workers(RequesterOptions& options, std::string_view value) {
   unsigned workers = 0;
   const char* end = value.data() + value.size();
@@ -99,6 +120,7 @@ constexpr ValueOption kValueOptions[] = {
     {"size=", set_size},
     {"timeout=", set_timeout},
     {"workers=", set_workers},
+    {"poll=", set_poll},
     {"front_end=", set_front_end},
     {"key_file=",
      [](RequesterOptions& options, std::string_view value) {
@@ -259,6 +281,8 @@ options (-o):
   key_file=FILE          the pre-shared key of the providers, mode 0600
   timeout=TIME           until an operation on a dead provider gives EIO (default 5s)
   rdma_device=NAME       the only RDMA device to use (default: whichever leads to a provider)
+  poll=auto|off|N        microseconds that a worker looks for the end of RDMA operations before it
+                         sleeps (default: auto, 20 with four or more CPUs, else off)
   workers=N              threads (default: one a CPU)
   direct_io              past the kernel's page cache
   allow_other            other users may use the mount (default as root)

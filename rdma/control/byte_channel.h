@@ -25,8 +25,9 @@ class ByteChannel {
   ByteChannel& operator=(const ByteChannel&) = delete;
 
   // At least one byte, at most buffer.size(); 0: the peer has ended; -errno: -ETIMEDOUT at the
-  // deadline (of EventLoop::now_ns()), -ECANCELED by call_off_receive(), -EMSGSIZE: descriptors
-  // came that this process cannot take. One at a time.
+  // deadline (of EventLoop::now_ns()), -ECANCELED by call_off_receive(), -EHOSTDOWN: the peer, or
+  // the network to it, is silent, -EMSGSIZE: descriptors came that this process cannot take. One at
+  // a time.
   virtual Task<int> receive(std::span<std::byte> buffer, std::uint64_t deadline_ns) = 0;
   // The receive that is under way, if any, ends soon.
   virtual void call_off_receive() = 0;

@@ -38,6 +38,7 @@ class ControlConnection {
   // "tcp://10.0.0.1:7470 (node1)"
   [[nodiscard]] const std::string& provider_text() const { return provider_text_; }
   [[nodiscard]] const std::vector<RemoteRegion>& regions() const { return regions_; }
+  [[nodiscard]] const LeaseId& lease_id() const { return joining_.terms.lease_id; }
   // Those that came with the lease; once.
   std::vector<UniqueFd> take_descriptors() { return std::move(descriptors_); }
 

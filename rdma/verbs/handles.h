@@ -19,9 +19,16 @@ struct VerbsDeleter {
   // Every event of the queue has been acknowledged.
   void operator()(ibv_cq* queue) const { ibv_destroy_cq(queue); }
 };
-// A queue pair that librdmacm made is named by its id.
+// A queue pair that librdmacm made goes by the id that it was made on.
 struct QueuePairDeleter {
-  void operator()(rdma_cm_id* id) const { rdma_destroy_qp(id); }
+  rdma_cm_id* maker = nullptr;  // null: made by ourselves
+  void operator()(ibv_qp* queue_pair) const {
+    if (maker != nullptr) {
+      rdma_destroy_qp(maker);
+    } else {
+      ibv_destroy_qp(queue_pair);
+    }
+  }
 };
 }  // namespace detail
 
@@ -31,6 +38,6 @@ using UniqueProtectionDomain = std::unique_ptr<ibv_pd, detail::VerbsDeleter>;
 using UniqueMemoryRegion = std::unique_ptr<ibv_mr, detail::VerbsDeleter>;
 using UniqueCompletionChannel = std::unique_ptr<ibv_comp_channel, detail::VerbsDeleter>;
 using UniqueCompletionQueue = std::unique_ptr<ibv_cq, detail::VerbsDeleter>;
-using OwnedQueuePair = std::unique_ptr<rdma_cm_id, detail::QueuePairDeleter>;
+using OwnedQueuePair = std::unique_ptr<ibv_qp, detail::QueuePairDeleter>;
 
 }  // namespace rram

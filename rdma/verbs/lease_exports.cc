@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cerrno>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -31,8 +32,12 @@ class Registration {
     const std::size_t count =
         std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, kMaxThreads);
     std::vector<std::jthread> threads;
-    for (std::size_t i = 1; i < std::min(count, regions_.size()); ++i) {
-      threads.emplace_back([this] { work(); });
+    try {
+      for (std::size_t i = 1; i < std::min(count, regions_.size()); ++i) {
+        threads.emplace_back([this] { work(); });
+      }
+    } catch (const std::system_error&) {
+      // As many as the host gives.
     }
     work();
     threads.clear();
@@ -134,6 +139,8 @@ void LeaseExports::drop(const LeaseId& lease) {
     dropped = std::move(found->second);
     exports_.erase(found);
   }
+  // Connections that never proved themselves may still keep the domain.
+  for (const std::shared_ptr<LeaseExport>& exported : dropped) exported->revoke();
 }
 
 }  // namespace rram

@@ -18,7 +18,7 @@
 
 namespace rram {
 
-// One lease on one device. Constant once made.
+// One lease on one device. Constant between create() and revoke().
 class LeaseExport {
  public:
   // Registers all regions, several at a time; takes long for large memory: not on a loop's thread.
@@ -27,8 +27,11 @@ class LeaseExport {
       ibv_context& device, const std::vector<std::span<std::byte>>& regions);
 
   [[nodiscard]] ibv_pd& domain() const { return *domain_; }
-  // In the order of the regions.
+  // In the order of the regions. Before revoke().
   [[nodiscard]] std::vector<RegionEntry> entries() const;
+  // Ends the registrations: no device reaches the memory any more, whoever still has a queue pair
+  // in the domain. Once, with nobody else in this object.
+  void revoke() { regions_.clear(); }
 
  private:
   explicit LeaseExport(UniqueProtectionDomain domain) : domain_(std::move(domain)) {}
@@ -42,8 +45,8 @@ class LeaseExports {
   void add(const LeaseId& lease, std::shared_ptr<LeaseExport> exported);
   // Null: this lease is not exported on that device.
   [[nodiscard]] std::shared_ptr<LeaseExport> find(const LeaseId& lease, ibv_context* device) const;
-  // The lease is fenced: no queue pair in its domains is left. Afterwards no device reaches its
-  // memory any more.
+  // The lease is fenced: no attached queue pair in its domains is left. Afterwards no device
+  // reaches its memory any more.
   void drop(const LeaseId& lease);
 
  private:

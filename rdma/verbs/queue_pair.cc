@@ -46,7 +46,7 @@ Result<std::unique_ptr<QueuePair>> QueuePair::create(CmEndpoint& endpoint, ibv_p
     return fail_errno(rc, "cannot ask the RDMA device for its limits");
   }
   const auto most = static_cast<unsigned>(limits.max_qp_wr);
-  std::unique_ptr<QueuePair> made(new QueuePair(endpoint.loop()));
+  std::unique_ptr<QueuePair> made(new QueuePair(endpoint));
   const unsigned sends = std::min(options.send_entries, most);
   const unsigned receives = std::min(options.receive_entries, most);
   Status status =
@@ -61,23 +61,79 @@ Result<std::unique_ptr<QueuePair>> QueuePair::create(CmEndpoint& endpoint, ibv_p
   wanted.cap.max_send_sge = 1;
   wanted.cap.max_recv_sge = 1;
   wanted.cap.max_inline_data = options.inline_bytes;
-  int rc = rdma_create_qp(endpoint.id(), &domain, &wanted);
-  if (rc != 0 && options.inline_bytes > 0) {
-    wanted.cap.max_inline_data = 0;
-    rc = rdma_create_qp(endpoint.id(), &domain, &wanted);
-  }
-  if (rc != 0) {
-    return fail_errno(errno, fmt::format("cannot make an RDMA queue pair of {} + {} entries on {}",
-                                         sends, receives, ibv_get_device_name(device->device)));
-  }
-  made->owned_.reset(endpoint.id());
+  status = made->make(domain, options, wanted);
+  if (!status) return std::unexpected(status.error());
   made->send_entries_ = sends;
   made->inline_bytes_ = wanted.cap.max_inline_data;
   made->watch();
   return made;
 }
 
-QueuePair::~QueuePair() { assert(!is_watched_ && !owned_); }
+Status QueuePair::make(ibv_pd& domain, const Options& options, ibv_qp_init_attr& wanted) {
+  for (const unsigned inline_bytes : {options.inline_bytes, 0U}) {
+    wanted.cap.max_inline_data = inline_bytes;
+    if (options.is_guarded) {
+      owned_ = OwnedQueuePair(ibv_create_qp(&domain, &wanted), {});
+    } else if (rdma_create_qp(id_, &domain, &wanted) == 0) {
+      owned_ = OwnedQueuePair(id_->qp, {id_});
+    }
+    if (owned_) break;
+  }
+  if (!owned_) {
+    return fail_errno(errno, fmt::format("cannot make an RDMA queue pair of {} + {} entries on {}",
+                                         wanted.cap.max_send_wr, wanted.cap.max_recv_wr,
+                                         ibv_get_device_name(id_->verbs->device)));
+  }
+  return options.is_guarded ? advance(IBV_QPS_INIT, 0, 0) : Status{};
+}
+
+// The next state of a guarded queue pair, as the connection manager would have it, but without
+// rights.
+Status QueuePair::advance(ibv_qp_state state, std::uint8_t responder_resources,
+                          std::uint8_t initiator_depth) {
+  // Bits of a newer kernel that this library does not know.
+  constexpr int kKnownBits = (1 << 21) - 1;
+  ibv_qp_attr attributes{};
+  attributes.qp_state = state;
+  int mask = 0;
+  if (rdma_init_qp_attr(id_, &attributes, &mask) != 0) {
+    return fail_errno(errno, "cannot prepare an RDMA queue pair");
+  }
+  attributes.qp_access_flags = 0;
+  if (state == IBV_QPS_RTR) attributes.max_dest_rd_atomic = responder_resources;
+  if (state == IBV_QPS_RTS) attributes.max_rd_atomic = initiator_depth;
+  const int rc = ibv_modify_qp(owned_.get(), &attributes, mask & kKnownBits);
+  if (rc != 0) return fail_errno(rc, "cannot connect an RDMA queue pair");
+  return {};
+}
+
+Status QueuePair::accept(std::uint8_t responder_resources, std::uint8_t initiator_depth) {
+  for (const ibv_qp_state state : {IBV_QPS_RTR, IBV_QPS_RTS}) {
+    const Status advanced = advance(state, responder_resources, initiator_depth);
+    if (!advanced) return advanced;
+  }
+  rdma_conn_param param{};
+  param.responder_resources = responder_resources;
+  param.initiator_depth = initiator_depth;
+  param.rnr_retry_count = 7;
+  param.qp_num = owned_->qp_num;
+  if (rdma_accept(id_, &param) != 0) return fail_errno(errno, "cannot accept an RDMA connection");
+  return {};
+}
+
+Status QueuePair::allow_remote_access() {
+  if (is_failed_) return rram::fail(ErrorCode::kDisconnected, "the RDMA connection has ended");
+  ibv_qp_attr attributes{};
+  attributes.qp_access_flags = IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE;
+  const int rc = ibv_modify_qp(owned_.get(), &attributes, IBV_QP_ACCESS_FLAGS);
+  if (rc != 0) return fail_errno(rc, "cannot give rights to an RDMA queue pair");
+  return {};
+}
+
+QueuePair::~QueuePair() {
+  assert(!is_watched_ && !owned_);
+  loop_.forget(*this);
+}
 
 // ---- posting -----------------------------------------------------------------------------------
 
@@ -87,7 +143,7 @@ void QueuePair::add_send(ibv_send_wr request, ibv_sge memory, WorkTarget& target
   request.wr_id = sends_.first_number + sends_.size();
   request.num_sge = memory.length > 0 ? 1 : 0;
   if (request.wr_id % kSignalInterval == 0) request.send_flags |= IBV_SEND_SIGNALED;
-  sends_.posted.push_back({&target, cookie});
+  sends_.posted.push_back({&target, {.cookie = cookie}});
   batch_.push_back(request);
   batch_memory_.push_back(memory);
 }
@@ -95,6 +151,7 @@ void QueuePair::add_send(ibv_send_wr request, ibv_sge memory, WorkTarget& target
 void QueuePair::submit() {
   if (batch_.empty()) return;
   if (is_failed_) {
+    if (owned_) return;  // in the middle of fail(), which ends these too
     batch_.clear();
     batch_memory_.clear();
     return abandon(sends_);
@@ -105,10 +162,13 @@ void QueuePair::submit() {
   }
   batch_.back().send_flags |= IBV_SEND_SIGNALED;
   ibv_send_wr* refused = nullptr;
-  const int rc = ibv_post_send(owned_->qp, batch_.data(), &refused);
-  batch_.clear();
+  const int rc = ibv_post_send(owned_.get(), batch_.data(), &refused);
+  // What was refused, and all behind it, stays: the device does not have it.
+  const auto taken = rc == 0 ? batch_.size() : static_cast<std::size_t>(refused - batch_.data());
+  batch_.erase(batch_.begin(), batch_.begin() + static_cast<std::ptrdiff_t>(taken));
   batch_memory_.clear();
-  if (rc != 0) report_failure(IBV_WC_GENERAL_ERR);
+  if (rc != 0) return report_failure(IBV_WC_GENERAL_ERR);
+  loop_.expect(*this);
 }
 
 void QueuePair::post_receive(ibv_sge memory, WorkTarget& target, std::uint64_t cookie) {
@@ -116,10 +176,10 @@ void QueuePair::post_receive(ibv_sge memory, WorkTarget& target, std::uint64_t c
   request.wr_id = kReceiveBit | (receives_.first_number + receives_.size());
   request.sg_list = &memory;
   request.num_sge = 1;
-  receives_.posted.push_back({&target, cookie});
+  receives_.posted.push_back({&target, {.cookie = cookie}});
   if (is_failed_) return abandon(receives_);
   ibv_recv_wr* refused = nullptr;
-  if (ibv_post_recv(owned_->qp, &request, &refused) != 0) report_failure(IBV_WC_GENERAL_ERR);
+  if (ibv_post_recv(owned_.get(), &request, &refused) != 0) report_failure(IBV_WC_GENERAL_ERR);
 }
 
 // ---- completions -------------------------------------------------------------------------------
@@ -139,26 +199,36 @@ void QueuePair::Watch::on_completion(std::int32_t /*result*/, std::uint32_t /*fl
 }
 
 void QueuePair::take_event() {
-  if (is_failed_) return;
   ibv_cq* queue = nullptr;
   void* context = nullptr;
   unsigned events = 0;
   while (ibv_get_cq_event(channel_.get(), &queue, &context) == 0) ++events;
-  if (events > 0) ibv_ack_cq_events(completions_.get(), events);
-  // Asked for first, looked for afterwards: what comes between is not missed.
-  ibv_req_notify_cq(completions_.get(), 0);
+  if (events == 0) return;
+  ibv_ack_cq_events(completions_.get(), events);
+  if (is_failed_) return;
+  is_armed_ = false;
+  loop_.arm_later(*this);
   poll();
 }
 
-void QueuePair::poll() {
-  if (is_failed_) return;
+bool QueuePair::poll() {
+  if (is_failed_) return false;
+  const std::uint64_t before = dispatched_;
   const ibv_wc_status status = take_completions();
   if (status != IBV_WC_SUCCESS) report_failure(status);
+  return dispatched_ != before;
+}
+
+// Asked for first, looked for afterwards: what comes between is not missed.
+bool QueuePair::arm() {
+  if (is_failed_ || std::exchange(is_armed_, true)) return false;
+  ibv_req_notify_cq(completions_.get(), 0);
+  return poll();
 }
 
 ibv_wc_status QueuePair::take_completions() {
   ibv_wc_status first_bad = IBV_WC_SUCCESS;
-  for (;;) {
+  for (unsigned taken = 0; taken < kMaxTakenAtOnce; ++taken) {
     if (taken_next_ == taken_count_) {
       const int count =
           ibv_poll_cq(completions_.get(), static_cast<int>(taken_.size()), taken_.data());
@@ -171,9 +241,14 @@ ibv_wc_status QueuePair::take_completions() {
     if (first_bad == IBV_WC_SUCCESS) first_bad = completion.status;
     dispatch(completion);
   }
+  // There may be more, for which no event will come: the loop looks again before it sleeps.
+  is_armed_ = false;
+  loop_.arm_later(*this);
+  return first_bad;
 }
 
 void QueuePair::dispatch(const ibv_wc& completion) {
+  ++dispatched_;
   if ((completion.wr_id & kReceiveBit) != 0) {
     finish(receives_, completion.wr_id & ~kReceiveBit, completion);
   } else {
@@ -183,19 +258,18 @@ void QueuePair::dispatch(const ibv_wc& completion) {
 
 // Work completes in order: everything before `number` has succeeded without a word.
 void QueuePair::finish(Fifo& fifo, std::uint64_t number, const ibv_wc& completion) {
+  if (number >= fifo.first_number && number - fifo.first_number < fifo.size()) {
+    // Noted first: a target may call back into this object, which then goes on with the queue.
+    WorkResult& result = fifo.posted[number - fifo.first_number].result;
+    result.status = completion.status;
+    result.received_bytes = completion.byte_len;
+    if ((completion.wc_flags & IBV_WC_WITH_IMM) != 0) result.immediate = completion.imm_data;
+  }
   while (!fifo.posted.empty() && fifo.first_number <= number) {
     const Posted done = fifo.posted.front();
-    const bool is_last = fifo.first_number == number;
     fifo.posted.pop_front();
     ++fifo.first_number;
-    WorkResult result;
-    result.cookie = done.cookie;
-    if (is_last) {
-      result.status = completion.status;
-      result.received_bytes = completion.byte_len;
-      if ((completion.wc_flags & IBV_WC_WITH_IMM) != 0) result.immediate = completion.imm_data;
-    }
-    done.target->on_work_done(result);
+    done.target->on_work_done(done.result);
   }
 }
 
@@ -211,9 +285,12 @@ void QueuePair::fail() {
   if (std::exchange(is_failed_, true)) return;
   ibv_qp_attr attributes{};
   attributes.qp_state = IBV_QPS_ERR;
-  ibv_modify_qp(owned_->qp, &attributes, IBV_QP_STATE);
+  // A device that does not even take this will not hand anything back.
+  const bool will_flush = ibv_modify_qp(owned_.get(), &attributes, IBV_QP_STATE) == 0;
   const std::uint64_t limit_ns = monotonic_ns() + kDrainLimitNs;
-  while (sends_.size() > batch_.size() && monotonic_ns() < limit_ns) take_completions();
+  while (will_flush && sends_.size() > batch_.size() && monotonic_ns() < limit_ns) {
+    take_completions();
+  }
   owned_.reset();
   batch_.clear();
   batch_memory_.clear();
@@ -223,10 +300,11 @@ void QueuePair::fail() {
 
 void QueuePair::abandon(Fifo& fifo) {
   while (!fifo.posted.empty()) {
-    const Posted cut = fifo.posted.front();
+    Posted cut = fifo.posted.front();
     fifo.posted.pop_front();
     ++fifo.first_number;
-    cut.target->on_work_done({cut.cookie, IBV_WC_WR_FLUSH_ERR, 0, 0});
+    cut.result.status = IBV_WC_WR_FLUSH_ERR;
+    cut.target->on_work_done(cut.result);
   }
 }
 

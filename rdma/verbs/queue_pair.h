@@ -40,12 +40,16 @@ class WorkTarget {
   ~WorkTarget() = default;
 };
 
-class QueuePair {
+class QueuePair final : private Poller {
  public:
   struct Options {
     unsigned send_entries = 0;
     unsigned receive_entries = 0;
     unsigned inline_bytes = 0;  // wanted; the device may give less
+    // The peer may touch no memory until allow_remote_access(), and then only what the domain has.
+    // Such a queue pair is brought to life by accept() instead of rdma_accept(), which would give
+    // the rights away.
+    bool is_guarded = false;
   };
   // On the endpoint's id, which knows its device. What the device cannot give is cut to what it
   // can.
@@ -55,7 +59,11 @@ class QueuePair {
   QueuePair(const QueuePair&) = delete;
   QueuePair& operator=(const QueuePair&) = delete;
 
-  [[nodiscard]] ibv_qp* handle() const { return owned_->qp; }
+  [[nodiscard]] ibv_qp* handle() const { return owned_.get(); }
+
+  // Guarded: answers the connection request of the endpoint's id.
+  Status accept(std::uint8_t responder_resources, std::uint8_t initiator_depth);
+  Status allow_remote_access();
   [[nodiscard]] unsigned inline_bytes() const { return inline_bytes_; }
 
   // How much more work the send queue takes now.
@@ -68,8 +76,8 @@ class QueuePair {
   // Hands what was gathered to the device, with one doorbell.
   void submit();
   void post_receive(ibv_sge memory, WorkTarget& target, std::uint64_t cookie);
-  // Takes what has completed, without waiting for the loop to see it.
-  void poll();
+  // Takes what has completed, without waiting for the loop to see it; true if something had.
+  bool poll() override;
 
   [[nodiscard]] bool is_failed() const { return is_failed_; }
   // Called once, from the loop or from a poster's call, when work failed; not by fail().
@@ -86,7 +94,7 @@ class QueuePair {
  private:
   struct Posted {
     WorkTarget* target;
-    std::uint64_t cookie;
+    WorkResult result;  // success, until its completion says otherwise
   };
   // A queue of posted work in order; numbers go on for ever.
   struct Fifo {
@@ -103,7 +111,14 @@ class QueuePair {
     QueuePair& queue_pair_;
   };
 
-  explicit QueuePair(EventLoop& loop) : loop_(loop), closed_notice_(loop) {}
+  [[nodiscard]] bool is_expecting() const override { return !is_failed_ && sends_.size() > 0; }
+  bool arm() override;
+
+  explicit QueuePair(CmEndpoint& endpoint)
+      : loop_(endpoint.loop()), id_(endpoint.id()), closed_notice_(endpoint.loop()) {}
+  Status make(ibv_pd& domain, const Options& options, ibv_qp_init_attr& wanted);
+  Status advance(ibv_qp_state state, std::uint8_t responder_resources,
+                 std::uint8_t initiator_depth);
   void watch();
   void take_event();
   // The first bad status, or success.
@@ -116,15 +131,19 @@ class QueuePair {
   // Every so many requests one is signalled, besides the last of a batch: the device frees entries
   // only then.
   static constexpr unsigned kSignalInterval = 16;
+  // Completions taken at once: a peer that sends without end must not keep the loop.
+  static constexpr unsigned kMaxTakenAtOnce = 256;
   static constexpr std::uint64_t kReceiveBit = std::uint64_t{1} << 63;
 
   EventLoop& loop_;
+  rdma_cm_id* const id_;
   UniqueCompletionChannel channel_;
   UniqueCompletionQueue completions_;
   OwnedQueuePair owned_;
   unsigned send_entries_ = 0;
   unsigned inline_bytes_ = 0;
 
+  // The newest of sends_, which the device does not have yet.
   std::vector<ibv_send_wr> batch_;
   std::vector<ibv_sge> batch_memory_;
   // Completions that were taken from the device and not dispatched yet. A target may call back into
@@ -132,6 +151,8 @@ class QueuePair {
   std::array<ibv_wc, 16> taken_;
   std::size_t taken_next_ = 0;
   std::size_t taken_count_ = 0;
+  std::uint64_t dispatched_ = 0;
+  bool is_armed_ = true;  // the next completion makes an event
   Fifo sends_;
   Fifo receives_;
   bool is_failed_ = false;

@@ -43,12 +43,16 @@ Status VerbsChannel::set_up(ibv_pd& domain, const Options& options) {
   queue_options.send_entries = kSends + kReserve + options.lane_entries;
   queue_options.receive_entries = kReceives;
   queue_options.inline_bytes = options.inline_bytes;
+  queue_options.is_guarded = options.is_guarded;
   Result<std::unique_ptr<QueuePair>> queue_pair =
       QueuePair::create(*endpoint_, domain, queue_options);
   if (!queue_pair) return std::unexpected(queue_pair.error());
   queue_pair_ = std::move(*queue_pair);
   queue_pair_->set_on_failed([this](ibv_wc_status status) {
-    end({ErrorCode::kDisconnected,
+    // Without an answer the peer may be there still: the network between may be what is broken.
+    const bool is_silent = status == IBV_WC_RETRY_EXC_ERR || status == IBV_WC_RNR_RETRY_EXC_ERR ||
+                           status == IBV_WC_RESP_TIMEOUT_ERR;
+    end({is_silent ? ErrorCode::kTimedOut : ErrorCode::kDisconnected,
          fmt::format("the RDMA connection failed: {}", ibv_wc_status_str(status))});
   });
   for (std::uint32_t slot = 0; slot < kReceives; ++slot) post_receive(slot);
@@ -92,6 +96,7 @@ void VerbsChannel::on_work_done(const WorkResult& result) {
     return;
   }
   if ((result.cookie & kCreditCookie) == 0) free_sends_.push_back(slot);
+  if (result.status == IBV_WC_SUCCESS) return_credits();
   can_send_.give();
 }
 
@@ -121,6 +126,7 @@ Task<int> VerbsChannel::receive(std::span<std::byte> buffer, std::uint64_t deadl
   if (std::exchange(is_called_off_, false)) co_return -ECANCELED;
   if (inbound_.empty()) {
     if (!ended_) co_return -ETIMEDOUT;
+    if (ended_->code == ErrorCode::kTimedOut) co_return -EHOSTDOWN;
     co_return ended_->code == ErrorCode::kDisconnected ? 0 : -ECONNABORTED;
   }
   Inbound& message = inbound_.front();
@@ -165,7 +171,11 @@ void VerbsChannel::post_message(std::span<const std::byte> bytes) {
 
 // A peer that only listens must learn of the receives that are free again.
 void VerbsChannel::return_credits() {
-  if (unreturned_ < kReceives / 2 || ended_ || queue_pair_->free_send_entries() == 0) return;
+  if (unreturned_ >= kReceives / 2) probe();
+}
+
+void VerbsChannel::probe() {
+  if (ended_ || queue_pair_->free_send_entries() == 0) return;
   ibv_send_wr request{};
   request.opcode = IBV_WR_SEND_WITH_IMM;
   request.imm_data = htonl(std::exchange(unreturned_, 0U));
@@ -212,6 +222,11 @@ Task<> VerbsChannel::watch_connection() {
       case RDMA_CM_EVENT_DISCONNECTED:
         queue_pair_->poll();  // the peer's last words came before
         end({ErrorCode::kDisconnected, "the peer closed the RDMA connection"});
+        break;
+      case RDMA_CM_EVENT_CONNECT_ERROR:
+      case RDMA_CM_EVENT_UNREACHABLE:
+      case RDMA_CM_EVENT_REJECTED:
+        end({ErrorCode::kDisconnected, "the RDMA connection did not come about"});
         break;
       case RDMA_CM_EVENT_DEVICE_REMOVAL:
         end({ErrorCode::kDisconnected, "the RDMA device was removed from this host"});

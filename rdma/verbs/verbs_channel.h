@@ -29,6 +29,7 @@ class VerbsChannel final : public ByteChannel, private WorkTarget {
   struct Options {
     unsigned lane_entries = 0;  // of the send queue, besides those for messages
     unsigned inline_bytes = 0;
+    bool is_guarded = false;  // QueuePair::Options
   };
   // Makes the queue pair in `domain`, which `domain_owner` keeps alive, and posts receives. The
   // endpoint, which is not connected yet, is taken over, but not on failure.
@@ -39,6 +40,9 @@ class VerbsChannel final : public ByteChannel, private WorkTarget {
 
   [[nodiscard]] CmEndpoint& endpoint() { return *endpoint_; }
   [[nodiscard]] QueuePair& queue_pair() { return *queue_pair_; }
+
+  // Sends a message of no bytes: a peer that is gone shows by it.
+  void probe();
 
   // The connection is established: from now on its end is noticed.
   void begin();

@@ -173,14 +173,22 @@ void VerbsLane::break_lane(Error reason) {
   fail_waiting();
 }
 
+// All but those of which the queue pair will still tell: it may be in the middle of telling.
 void VerbsLane::fail_waiting() {
-  while (!operations_.empty()) {
-    Operation& operation = operations_.front();
-    operations_.pop_front();
-    next_ = operations_.begin();
+  next_ = operations_.end();
+  Operations waiting;
+  for (auto at = operations_.begin(); at != operations_.end();) {
+    Operation& operation = *at++;
+    progress_of(operation).has_failed = true;
+    if (progress_of(operation).pieces_under_way > 0) continue;
+    operations_.erase(Operations::s_iterator_to(operation));
+    waiting.push_back(operation);
+  }
+  while (!waiting.empty()) {
+    Operation& operation = waiting.front();
+    waiting.pop_front();
     complete(operation, failure_of(operation));
   }
-  next_ = operations_.end();
 }
 
 Task<> VerbsLane::close() {

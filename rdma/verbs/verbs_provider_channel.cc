@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -34,50 +36,19 @@ Result<Domain> domain_for(const VerbsRequest& request, const LeaseExports& expor
   return Domain{std::move(own), handle};
 }
 
-// A queue pair begins with every right that librdmacm gives it; until its session has proved itself
-// it has none.
-Status forbid_access(ibv_qp* queue_pair) {
-  ibv_qp_attr attributes{};
-  ibv_qp_init_attr unused{};
-  int rc = ibv_query_qp(queue_pair, &attributes, IBV_QP_PKEY_INDEX | IBV_QP_PORT, &unused);
-  attributes.qp_state = IBV_QPS_INIT;
-  attributes.qp_access_flags = 0;
-  if (rc == 0) {
-    rc = ibv_modify_qp(queue_pair, &attributes,
-                       IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
-  }
-  if (rc != 0) return fail_errno(rc, "cannot take rights from an RDMA queue pair");
-  return {};
-}
-
-Status allow_access(ibv_qp* queue_pair) {
-  ibv_qp_attr attributes{};
-  attributes.qp_access_flags = IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE;
-  const int rc = ibv_modify_qp(queue_pair, &attributes, IBV_QP_ACCESS_FLAGS);
-  if (rc != 0) return fail_errno(rc, "cannot give rights to an RDMA queue pair");
-  return {};
-}
-
-Status answer(rdma_cm_id* id, const VerbsRequest& request) {
+Status answer(VerbsChannel& channel, const VerbsRequest& request) {
   ibv_device_attr limits{};
-  if (const int rc = ibv_query_device(id->verbs, &limits); rc != 0) {
+  if (const int rc = ibv_query_device(channel.endpoint().id()->verbs, &limits); rc != 0) {
     return fail_errno(rc, "cannot ask the RDMA device for its limits");
   }
-  rdma_conn_param param{};
-  param.responder_resources =
-      static_cast<std::uint8_t>(std::min<int>(request.responder_resources, limits.max_qp_rd_atom));
-  param.initiator_depth =
-      static_cast<std::uint8_t>(std::min<int>(request.initiator_depth, limits.max_qp_init_rd_atom));
-  param.rnr_retry_count = 7;
-  if (rdma_accept(id, &param) != 0) return fail_errno(errno, "cannot accept an RDMA connection");
-  return {};
+  const int resources = std::min<int>(request.responder_resources, limits.max_qp_rd_atom);
+  const int depth = std::min<int>(request.initiator_depth, limits.max_qp_init_rd_atom);
+  return channel.queue_pair().accept(static_cast<std::uint8_t>(resources),
+                                     static_cast<std::uint8_t>(depth));
 }
 
-Status prepare_and_answer(VerbsChannel& channel, const VerbsRequest& request) {
-  Status status = forbid_access(channel.queue_pair().handle());
-  if (status) status = answer(channel.endpoint().id(), request);
-  return status;
-}
+// A requester that is gone without a word is found by a message of no bytes now and then.
+constexpr std::uint64_t kProbeIntervalNs = 2'000'000'000;
 
 // Nothing happens on the data path here: this waits for the lane's end.
 class VerbsDataServer final : public DataServer {
@@ -86,7 +57,12 @@ class VerbsDataServer final : public DataServer {
 
   Task<Status> serve() override {
     std::array<std::byte, 64> unexpected;
-    const int received = co_await channel_.receive(unexpected, ByteChannel::kNoDeadline);
+    int received = -ETIMEDOUT;
+    while (received == -ETIMEDOUT && !stopped_) {
+      channel_.probe();
+      const std::uint64_t due_ns = channel_.endpoint().loop().now_ns() + kProbeIntervalNs;
+      received = co_await channel_.receive(unexpected, due_ns);
+    }
     if (stopped_) co_return std::unexpected(*stopped_);
     // From here on nothing of the lease can be reached, even if the peer lives on.
     channel_.queue_pair().fail();
@@ -94,7 +70,8 @@ class VerbsDataServer final : public DataServer {
     if (received > 0) {
       co_return fail(ErrorCode::kProtocol, "the requester sent a message over a data connection");
     }
-    co_return fail(ErrorCode::kDisconnected, "the RDMA connection failed");
+    co_return fail(received == -EHOSTDOWN ? ErrorCode::kTimedOut : ErrorCode::kDisconnected,
+                   "the RDMA connection failed");
   }
 
   void stop(WireError /*code*/, std::string_view text) override {
@@ -116,10 +93,16 @@ Task<MaybeExport> export_aside(EventLoop& loop, ibv_context& device,
                                std::vector<std::span<std::byte>> regions) {
   MaybeExport exported = fail(ErrorCode::kCancelled);
   Notice done(loop);
-  std::jthread worker([&] {
-    exported = LeaseExport::create(device, regions);
-    loop.post([&done] { done.give(); });
-  });
+  std::jthread worker;
+  try {
+    worker = std::jthread([&] {
+      exported = LeaseExport::create(device, regions);
+      loop.post([&done] { done.give(); });
+    });
+  } catch (const std::system_error&) {
+    exported = fail(ErrorCode::kUnavailable, "the provider's host has no thread left");
+    done.give();
+  }
   [[maybe_unused]] const bool is_given = co_await done.wait();
   co_return std::move(exported);
 }
@@ -137,9 +120,9 @@ Result<std::unique_ptr<VerbsProviderChannel>> VerbsProviderChannel::accept(Event
   if (!endpoint) return std::unexpected(endpoint.error());
   ibv_pd& handle = *domain->handle;
   Result<std::unique_ptr<VerbsChannel>> channel =
-      VerbsChannel::create(*endpoint, std::move(domain->owner), handle, {});
+      VerbsChannel::create(*endpoint, std::move(domain->owner), handle, {.is_guarded = true});
   if (!channel) return std::unexpected(channel.error());
-  const Status answered = prepare_and_answer(**channel, request);
+  const Status answered = answer(**channel, request);
   if (answered) {
     (*channel)->begin();
   } else {
@@ -169,7 +152,7 @@ Status VerbsProviderChannel::join(const LeaseId& id) {
     return fail(ErrorCode::kRefused,
                 "this RDMA connection was made for another lease, or on another device");
   }
-  return allow_access(channel_->queue_pair().handle());
+  return channel_->queue_pair().allow_remote_access();
 }
 
 std::unique_ptr<DataServer> VerbsProviderChannel::make_data_server(

@@ -77,6 +77,78 @@ TEST(EventLoop, timers_fire_in_the_order_of_their_time_and_not_when_cancelled) {
   EXPECT_GE(loop->now_ns(), now_ns + 3'000'000);
 }
 
+// Has something after so many looks.
+class SlowQueue final : public Poller {
+ public:
+  SlowQueue(EventLoop& loop, int looks) : loop_(loop), looks_left_(looks) {}
+
+  bool poll() override {
+    ++polls_;
+    if (--looks_left_ > 0) return false;
+    loop_.stop();
+    return true;
+  }
+  [[nodiscard]] bool is_expecting() const override { return is_expecting_; }
+  bool arm() override {
+    ++arms_;
+    return false;
+  }
+
+  void expect_nothing() { is_expecting_ = false; }
+  [[nodiscard]] int polls() const { return polls_; }
+  [[nodiscard]] int arms() const { return arms_; }
+
+ private:
+  EventLoop& loop_;
+  int looks_left_;
+  bool is_expecting_ = true;
+  int polls_ = 0;
+  int arms_ = 0;
+};
+
+TEST(EventLoop, with_a_spin_limit_it_looks_at_its_pollers_before_it_sleeps) {
+  auto loop = make_loop();
+  SlowQueue queue(*loop, 50);
+  loop->set_spin_limit(10'000'000'000);
+  loop->expect(queue);
+  loop->arm_later(queue);
+  loop->run();
+  EXPECT_EQ(queue.polls(), 50);
+  EXPECT_EQ(queue.arms(), 0) << "it must not have prepared to sleep";
+  loop->forget(queue);
+}
+
+TEST(EventLoop, spinning_sees_what_comes_by_the_ring_too) {
+  auto loop = make_loop();
+  SlowQueue queue(*loop, 2'000'000'000);
+  loop->set_spin_limit(10'000'000'000);
+  loop->expect(queue);
+  const std::uint64_t begin_ns = monotonic_ns();
+  std::thread other([&loop] { loop->post([&loop] { loop->stop(); }); });
+  loop->run();
+  other.join();
+  EXPECT_LT(monotonic_ns() - begin_ns, 5'000'000'000U);
+  loop->forget(queue);
+}
+
+TEST(EventLoop, without_a_limit_or_without_work_under_way_it_sleeps_at_once) {
+  auto loop = make_loop();
+  SlowQueue queue(*loop, 2'000'000'000);
+  loop->expect(queue);  // without a limit
+  loop->arm_later(queue);
+  loop->call_at(loop->now_ns() + 1'000'000, [&] {
+    queue.expect_nothing();
+    loop->set_spin_limit(10'000'000'000);
+    loop->expect(queue);
+    loop->arm_later(queue);
+    loop->call_at(loop->now_ns() + 1'000'000, [&] { loop->stop(); });
+  });
+  loop->run();
+  EXPECT_EQ(queue.polls(), 0);
+  EXPECT_EQ(queue.arms(), 2) << "once for each time that it was asked for";
+  loop->forget(queue);
+}
+
 Task<> echo(EventLoop& loop, int fd, int rounds) {
   std::array<std::byte, 64> buffer{};
   for (int i = 0; i < rounds; ++i) {
