@@ -32,12 +32,7 @@ class Registration {
     const std::size_t count =
         std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, kMaxThreads);
     std::vector<std::jthread> threads;
-    try {
-      for (std::size_t i = 1; i < std::min(count, regions_.size()); ++i) {
-        threads.emplace_back([this] { work(); });
-      }
-    } catch (const std::system_error&) {
-      // As many as the host gives.
+    while (threads.size() + 1 < std::min(count, regions_.size()) && add_worker(threads)) {
     }
     work();
     threads.clear();
@@ -46,6 +41,16 @@ class Registration {
   }
 
  private:
+  // False: the host gives no more threads.
+  bool add_worker(std::vector<std::jthread>& threads) {
+    try {
+      threads.emplace_back([this] { work(); });
+    } catch (const std::system_error&) {
+      return false;
+    }
+    return true;
+  }
+
   void work() {
     for (std::size_t i = next_++; i < regions_.size() && !has_failed_; i = next_++) {
       Result<UniqueMemoryRegion> region = register_memory(domain_, regions_[i], kAccess);
