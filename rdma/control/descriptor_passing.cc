@@ -16,13 +16,13 @@ Task<Status> send_with_descriptors(EventLoop& loop, int socket_fd, std::vector<s
                                    std::vector<int> descriptors) {
   assert(!descriptors.empty() && descriptors.size() <= kMaxDescriptorsPerFrame);
   const std::size_t descriptor_bytes = descriptors.size() * sizeof(int);
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int) * kMaxDescriptorsPerFrame)> control;
-  control.fill(std::byte{0});
+  DescriptorSpace control;
+  control.bytes.fill(std::byte{0});
   iovec part{frame.data(), frame.size()};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  message.msg_control = control.data();
+  message.msg_control = control.bytes.data();
   message.msg_controllen = CMSG_SPACE(descriptor_bytes);
   cmsghdr* header = CMSG_FIRSTHDR(&message);
   header->cmsg_level = SOL_SOCKET;

@@ -6,18 +6,18 @@
 #include <utility>
 
 #include "base/io.h"
-#include "rdma/wire/frames.h"
+#include "rdma/control/descriptor_passing.h"
 
 namespace rram {
 
 Task<int> SocketChannel::receive(std::span<std::byte> buffer, std::uint64_t deadline_ns) {
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(kMaxDescriptorsPerFrame * sizeof(int))> control;
+  DescriptorSpace control;
   iovec part{buffer.data(), buffer.size()};
   reception_.message = {};
   reception_.message.msg_iov = &part;
   reception_.message.msg_iovlen = 1;
-  reception_.message.msg_control = control.data();
-  reception_.message.msg_controllen = control.size();
+  reception_.message.msg_control = control.bytes.data();
+  reception_.message.msg_controllen = control.bytes.size();
   reception_.deadline_ns = deadline_ns;
   const int received = co_await reception_;
   if (received <= 0) co_return received;
