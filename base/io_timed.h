@@ -56,11 +56,4 @@ inline auto connect_until(EventLoop& loop, std::uint64_t deadline_ns, int fd,
   });
 }
 
-inline auto recv_message_until(EventLoop& loop, std::uint64_t deadline_ns, int fd, msghdr* message,
-                               unsigned flags) {
-  return TimedAwaiter(loop, deadline_ns, [fd, message, flags](io_uring_sqe* entry) {
-    io_uring_prep_recvmsg(entry, fd, message, flags);
-  });
-}
-
 }  // namespace rram

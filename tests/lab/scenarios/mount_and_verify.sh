@@ -2,7 +2,7 @@
 # What two hosts lend is one file system on a third: its size, every byte of it, and its end.
 limit_s=240
 transports="tcp verbs"
-needs="fio tar"
+needs="fio tar sqlite3"
 
 # verify NAME OPTIONS...: on the requester.
 verify() {
@@ -36,6 +36,25 @@ tar_round_trip() {
 }
 
 # On the requester.
+database() {
+  local said
+  sqlite3 "$MNT/database" >/dev/null <<'SQL'
+PRAGMA journal_mode = WAL;
+CREATE TABLE entry (id INTEGER PRIMARY KEY, body BLOB);
+CREATE INDEX by_body ON entry (body);
+BEGIN;
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+  INSERT INTO entry SELECT i, randomblob(i % 700 + 1) FROM n;
+COMMIT;
+DELETE FROM entry WHERE id % 3 = 0;
+UPDATE entry SET body = randomblob(900) WHERE id % 5 = 0;
+SQL
+  drop_caches
+  said=$(sqlite3 "$MNT/database" "PRAGMA integrity_check; SELECT count(*) FROM entry;")
+  expect_equal "the database" "$said" $'ok\n1334'
+}
+
+# On the requester.
 exercise() {
   "$EXERCISER" --dir "$MNT/exerciser" --operations 3000 --processes 2 --seed "$1" --time-limit 90
 }
@@ -48,6 +67,9 @@ scenario() {
   on requester verify sequential --rw=write --bs=1m --size=32M --direct=1 --ioengine=libaio --iodepth=4
   on requester verify random --rw=randwrite --bs=4k --size=8M --direct=1 --ioengine=libaio --iodepth=16
   on requester verify small --rw=write --bs=512 --size=1M --ioengine=psync --end_fsync=1
+  on requester verify mixed --rw=randrw --bsrange=512-1m --bs_unaligned=1 --size=16M --ioengine=psync
+  step "SQLite"
+  on -t 60 requester database
   step "tar"
   on -t 90 requester tar_round_trip
   step "exerciser"
