@@ -38,6 +38,12 @@ std::vector<unsigned> usable_cpus() {
   return cpus;
 }
 
+void spread_this_thread(const std::vector<unsigned>& cpus) {
+  const CpuSet set = empty_set();
+  for (const unsigned cpu : cpus) CPU_SET_S(cpu, CPU_ALLOC_SIZE(kMaxCpus), set.get());
+  ::sched_setaffinity(0, CPU_ALLOC_SIZE(kMaxCpus), set.get());
+}
+
 Status pin_this_thread(unsigned cpu) {
   const CpuSet set = empty_set();
   if (cpu >= kMaxCpus) {

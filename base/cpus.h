@@ -10,6 +10,10 @@ namespace rram {
 // Numbers of the CPUs that the calling thread may run on, ascending; never empty.
 std::vector<unsigned> usable_cpus();
 
+// From now on the calling thread runs on these CPUs, wherever the thread that made it does. It only
+// costs speed where that fails.
+void spread_this_thread(const std::vector<unsigned>& cpus);
+
 // From now on the calling thread runs on this CPU only. kInvalidArgument: it is offline, or not
 // for this process.
 Status pin_this_thread(unsigned cpu);

@@ -25,12 +25,12 @@ constexpr int kAccess = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ | IBV_AC
 // Registers regions until none is left or one has failed.
 class Registration {
  public:
-  Registration(ibv_pd& domain, const std::vector<std::span<std::byte>>& regions)
-      : domain_(domain), regions_(regions), registered_(regions.size()) {}
+  Registration(ibv_pd& domain, const std::vector<std::span<std::byte>>& regions,
+               const std::vector<unsigned>& cpus)
+      : domain_(domain), regions_(regions), cpus_(cpus), registered_(regions.size()) {}
 
   Result<std::vector<UniqueMemoryRegion>> run() {
-    const std::size_t count =
-        std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, kMaxThreads);
+    const std::size_t count = std::clamp<std::size_t>(cpus_.size(), 1, kMaxThreads);
     std::vector<std::jthread> threads;
     while (threads.size() + 1 < std::min(count, regions_.size()) && add_worker(threads)) {
     }
@@ -52,6 +52,7 @@ class Registration {
   }
 
   void work() {
+    spread_this_thread(cpus_);
     for (std::size_t i = next_++; i < regions_.size() && !has_failed_; i = next_++) {
       Result<UniqueMemoryRegion> region = register_memory(domain_, regions_[i], kAccess);
       if (region) {
@@ -64,6 +65,7 @@ class Registration {
 
   ibv_pd& domain_;
   const std::vector<std::span<std::byte>>& regions_;
+  const std::vector<unsigned>& cpus_;
   std::vector<UniqueMemoryRegion> registered_;
   std::atomic<std::size_t> next_{0};
   std::atomic<bool> has_failed_{false};
@@ -94,7 +96,8 @@ Status check_limits(ibv_context& device, const std::vector<std::span<std::byte>>
 }  // namespace
 
 Result<std::shared_ptr<LeaseExport>> LeaseExport::create(
-    ibv_context& device, const std::vector<std::span<std::byte>>& regions) {
+    ibv_context& device, const std::vector<std::span<std::byte>>& regions,
+    const std::vector<unsigned>& cpus) {
   if (Status status = check_limits(device, regions); !status) {
     return std::unexpected(status.error());
   }
@@ -104,7 +107,8 @@ Result<std::shared_ptr<LeaseExport>> LeaseExport::create(
                                          ibv_get_device_name(device.device)));
   }
   std::shared_ptr<LeaseExport> made(new LeaseExport(std::move(domain)));
-  Result<std::vector<UniqueMemoryRegion>> registered = Registration(made->domain(), regions).run();
+  Result<std::vector<UniqueMemoryRegion>> registered =
+      Registration(made->domain(), regions, cpus).run();
   if (!registered) return std::unexpected(registered.error());
   made->regions_ = std::move(*registered);
   return made;

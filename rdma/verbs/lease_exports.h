@@ -12,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "base/cpus.h"
 #include "base/result.h"
 #include "rdma/verbs/handles.h"
 #include "rdma/wire/frames.h"
@@ -22,9 +23,11 @@ namespace rram {
 class LeaseExport {
  public:
   // Registers all regions, several at a time; takes long for large memory: not on a loop's thread.
-  // A region longer than the device takes at once is kUnavailable, with the limit.
+  // `cpus`: where to do it, because whoever asks may be pinned. A region longer than the device
+  // takes at once is kUnavailable, with the limit.
   static Result<std::shared_ptr<LeaseExport>> create(
-      ibv_context& device, const std::vector<std::span<std::byte>>& regions);
+      ibv_context& device, const std::vector<std::span<std::byte>>& regions,
+      const std::vector<unsigned>& cpus);
 
   [[nodiscard]] ibv_pd& domain() const { return *domain_; }
   // In the order of the regions. Before revoke().
@@ -42,6 +45,9 @@ class LeaseExport {
 
 class LeaseExports {
  public:
+  // CPUs that memory may be registered on: those of the thread that made this object.
+  [[nodiscard]] const std::vector<unsigned>& cpus() const { return cpus_; }
+
   void add(const LeaseId& lease, std::shared_ptr<LeaseExport> exported);
   // Null: this lease is not exported on that device.
   [[nodiscard]] std::shared_ptr<LeaseExport> find(const LeaseId& lease, ibv_context* device) const;
@@ -50,6 +56,7 @@ class LeaseExports {
   void drop(const LeaseId& lease);
 
  private:
+  const std::vector<unsigned> cpus_ = usable_cpus();
   mutable std::mutex mutex_;  // guards exports_
   std::map<LeaseId, std::vector<std::shared_ptr<LeaseExport>>> exports_;
 };

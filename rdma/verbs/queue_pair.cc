@@ -164,7 +164,8 @@ void QueuePair::submit() {
   ibv_send_wr* refused = nullptr;
   const int rc = ibv_post_send(owned_.get(), batch_.data(), &refused);
   // What was refused, and all behind it, stays: the device does not have it.
-  const auto taken = rc == 0 ? batch_.size() : static_cast<std::size_t>(refused - batch_.data());
+  std::size_t taken = batch_.size();
+  if (rc != 0) taken = refused == nullptr ? 0 : static_cast<std::size_t>(refused - batch_.data());
   batch_.erase(batch_.begin(), batch_.begin() + static_cast<std::ptrdiff_t>(taken));
   batch_memory_.clear();
   if (rc != 0) return report_failure(IBV_WC_GENERAL_ERR);

@@ -90,13 +90,14 @@ using MaybeExport = Result<std::shared_ptr<LeaseExport>>;
 
 // Registers on a thread of its own, and resumes on the loop.
 Task<MaybeExport> export_aside(EventLoop& loop, ibv_context& device,
-                               std::vector<std::span<std::byte>> regions) {
+                               std::vector<std::span<std::byte>> regions,
+                               const std::vector<unsigned>& cpus) {
   MaybeExport exported = fail(ErrorCode::kCancelled);
   Notice done(loop);
   std::jthread worker;
   try {
     worker = std::jthread([&] {
-      exported = LeaseExport::create(device, regions);
+      exported = LeaseExport::create(device, regions, cpus);
       loop.post([&done] { done.give(); });
     });
   } catch (const std::system_error&) {
@@ -139,8 +140,8 @@ Task<Status> VerbsProviderChannel::send_with_descriptors(FrameBytes /*frame*/,
 
 Task<Result<std::vector<RegionEntry>>> VerbsProviderChannel::export_lease(
     LeaseId id, std::vector<std::span<std::byte>> regions) {
-  MaybeExport exported =
-      co_await export_aside(loop_, *channel_->endpoint().id()->verbs, std::move(regions));
+  MaybeExport exported = co_await export_aside(loop_, *channel_->endpoint().id()->verbs,
+                                               std::move(regions), exports_.cpus());
   if (!exported) co_return std::unexpected(exported.error());
   std::vector<RegionEntry> entries = (*exported)->entries();
   exports_.add(id, std::move(*exported));
