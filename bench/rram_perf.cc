@@ -59,11 +59,18 @@ struct Measured {
 // One worker: a lane, `depth` coroutines that each have one Operation in flight.
 class Worker {
  public:
-  Worker(EventLoop& loop, HeldLease& lease, const Run& run, const Settings& settings, unsigned seed)
-      : loop_(loop), lease_(lease), run_(run), settings_(settings), random_(seed) {}
+  // `number`: of the worker, from 1.
+  Worker(EventLoop& loop, HeldLease& lease, const Run& run, const Settings& settings,
+         unsigned number)
+      : loop_(loop),
+        lease_(lease),
+        run_(run),
+        settings_(settings),
+        lane_number_(number),
+        random_(number) {}
 
   Task<Status> measure() {
-    Result<std::unique_ptr<Lane>> lane = co_await lease_.open_lane(loop_, kTimeoutMs);
+    Result<std::unique_ptr<Lane>> lane = co_await lease_.open_lane(loop_, lane_number_, kTimeoutMs);
     if (!lane) co_return std::unexpected(lane.error());
     lane_ = std::move(*lane);
     Result<Mapping> arena = Mapping::anonymous(run_.size_bytes * run_.depth, true);
@@ -125,6 +132,7 @@ class Worker {
   HeldLease& lease_;
   const Run run_;
   const Settings& settings_;
+  const unsigned lane_number_;
   std::minstd_rand random_;
   std::unique_ptr<Lane> lane_;
   Mapping arena_;
@@ -148,7 +156,7 @@ Status run_to_end(EventLoop& loop, Task<Status> task) {
   return status;
 }
 
-void run_worker(HeldLease& lease, const Run& run, const Settings& settings, unsigned seed,
+void run_worker(HeldLease& lease, const Run& run, const Settings& settings, unsigned number,
                 Measured& measured, Status& status) {
   Result<std::unique_ptr<EventLoop>> loop = EventLoop::create({});
   if (!loop) {
@@ -156,7 +164,7 @@ void run_worker(HeldLease& lease, const Run& run, const Settings& settings, unsi
     return;
   }
   (*loop)->set_spin_limit(std::uint64_t{settings.poll_us} * 1000);
-  Worker worker(**loop, lease, run, settings, seed);
+  Worker worker(**loop, lease, run, settings, number);
   status = run_to_end(**loop, worker.measure());
   measured = std::move(worker.measured());
 }
@@ -204,7 +212,7 @@ Status measure_run(EventLoop& loop, HeldLease& lease, const Run& run, const Sett
 
 // Writes everything once, so that no page is touched for the first time while it is measured.
 Task<Status> touch_all(EventLoop& loop, HeldLease& lease, std::uint64_t span_bytes) {
-  Result<std::unique_ptr<Lane>> lane = co_await lease.open_lane(loop, kTimeoutMs);
+  Result<std::unique_ptr<Lane>> lane = co_await lease.open_lane(loop, 1, kTimeoutMs);
   if (!lane) co_return std::unexpected(lane.error());
   const Result<Mapping> memory = Mapping::anonymous(std::size_t{1} << 20, true);
   if (!memory) co_return std::unexpected(memory.error());

@@ -8,8 +8,9 @@
 
 namespace rram {
 
-ProviderLink::ProviderLink(EventLoop& loop, MountedProvider& provider, std::span<std::byte> arena)
-    : loop_(loop), provider_(provider), arena_(arena) {}
+ProviderLink::ProviderLink(EventLoop& loop, MountedProvider& provider, std::uint64_t lane,
+                           std::span<std::byte> arena)
+    : loop_(loop), provider_(provider), lane_number_(lane), arena_(arena) {}
 
 ProviderLink::~ProviderLink() = default;
 
@@ -23,7 +24,8 @@ void ProviderLink::submit(Operation& operation) {
 }
 
 Task<Status> ProviderLink::open_lane(std::uint64_t timeout_ms) {
-  Result<std::unique_ptr<Lane>> lane = co_await provider_.lease().open_lane(loop_, timeout_ms);
+  Result<std::unique_ptr<Lane>> lane =
+      co_await provider_.lease().open_lane(loop_, lane_number_, timeout_ms);
   if (!lane) co_return std::unexpected(lane.error());
   if (Status announced = (*lane)->announce_arena(arena_); !announced) {
     co_await (*lane)->close();

@@ -22,8 +22,9 @@ class MountedProvider;
 
 class ProviderLink {
  public:
-  // `arena`: all memory that operations will name.
-  ProviderLink(EventLoop& loop, MountedProvider& provider, std::span<std::byte> arena);
+  // `lane`: the number of its lanes in the lease. `arena`: all memory that operations will name.
+  ProviderLink(EventLoop& loop, MountedProvider& provider, std::uint64_t lane,
+               std::span<std::byte> arena);
   ~ProviderLink();
   ProviderLink(const ProviderLink&) = delete;
   ProviderLink& operator=(const ProviderLink&) = delete;
@@ -45,6 +46,7 @@ class ProviderLink {
 
   EventLoop& loop_;
   MountedProvider& provider_;
+  const std::uint64_t lane_number_;
   std::span<std::byte> arena_;
   std::unique_ptr<Lane> lane_;
   ErrorCode refusal_ = ErrorCode::kDisconnected;  // what operations get while there is no lane

@@ -190,10 +190,12 @@ Status Requester::take_leases(std::vector<std::optional<Result<ConnectedLease>>>
 }
 
 Status Requester::open_links() {
+  std::uint64_t lane = 0;
   for (const std::unique_ptr<Worker>& worker : workers_) {
+    ++lane;  // each worker has one lane to each provider
     for (const std::unique_ptr<MountedProvider>& provider : providers_) {
       worker->links().push_back(
-          std::make_unique<ProviderLink>(worker->loop(), *provider, worker->arena()));
+          std::make_unique<ProviderLink>(worker->loop(), *provider, lane, worker->arena()));
     }
     Status status = worker->run_blocking<Status>([&] { return open_all(*worker); });
     if (!status) return status;

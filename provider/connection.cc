@@ -17,6 +17,8 @@ namespace {
 constexpr std::size_t kReadBytes = 4096;
 constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
 constexpr std::uint64_t kNsPerMs = 1'000'000;
+// While a replaced connection ends.
+constexpr std::uint64_t kDepartureCheckMs = 1;
 
 ProviderSessionOptions session_options(const ProviderContext& context, const Peer& peer) {
   ProviderSessionOptions options;
@@ -90,6 +92,8 @@ Task<> Connection::converse() {
       carry_out(session_.on_malformed(frame.error()));
     } else if (*frame) {
       carry_out(session_.on_frame((*frame)->header, (*frame)->body, 0, loop_.now_ms()));
+      watch_deadline();
+      co_await answer_request();
     }
     watch_deadline();
   }
@@ -130,22 +134,49 @@ void Connection::act(const WantLease& action) {
   if (const auto* refusal = std::get_if<Error>(&answer)) {
     return refuse(*refusal, WireError::kNoSpace);
   }
-  auto& held = std::get<HeldLeaseView>(answer);
-  lease_id_ = held.terms.lease_id;
-  segments_ = std::move(held.segments);
-  spawn(grants_, export_and_grant(held.terms));
+  unanswered_ = std::get<HeldLeaseView>(std::move(answer));
+  lease_id_ = unanswered_->terms.lease_id;
+  segments_ = unanswered_->segments;
 }
 
-Task<> Connection::export_and_grant(LeaseTerms terms) {
-  const Result<std::vector<RegionEntry>> regions =
-      co_await channel_->export_lease(terms.lease_id, lease_memory());
-  if (session_.state() != ProviderSession::State::kGranting) co_return;  // the peer has gone
-  if (regions) {
-    carry_out(session_.grant(terms, *regions, loop_.now_ms()));
+// What a request began and what takes time. Nothing is read meanwhile: what comes after the answer
+// is a lane's.
+Task<> Connection::answer_request() {
+  if (!unanswered_) co_return;
+  HeldLeaseView held = *std::exchange(unanswered_, std::nullopt);
+  if (session_.state() == ProviderSession::State::kGranting) {
+    co_await prepare_and_grant(held.terms);
   } else {
-    refuse(regions.error(), WireError::kInternal);
+    co_await join_and_answer(std::move(held));
   }
-  watch_deadline();
+}
+
+Task<> Connection::prepare_and_grant(LeaseTerms terms) {
+  const Status prepared = co_await channel_->prepare(terms.lease_id, lease_memory());
+  if (prepared) {
+    carry_out(session_.grant(terms, loop_.now_ms()));
+  } else {
+    // The requester may come another way at once: its memory should not wait for the grace time.
+    context_.leases->release(terms.lease_id, id_);
+    lease_id_.reset();
+    refuse(prepared.error(), WireError::kInternal);
+  }
+}
+
+// Whoever gets the answer relies on it that nothing of the replaced connection arrives any more.
+Task<> Connection::join_and_answer(HeldLeaseView held) {
+  const LeaseId id = held.terms.lease_id;
+  const auto is_wanted = [this] { return session_.state() == ProviderSession::State::kAttaching; };
+  while (is_wanted() && held.replaced && !context_.leases->has_left(id, *held.replaced)) {
+    co_await loop_.sleep_ms(kDepartureCheckMs);
+  }
+  if (!is_wanted()) co_return;
+  Result<std::vector<RegionEntry>> regions = co_await channel_->join(id, lease_memory());
+  if (regions) {
+    carry_out(session_.attached(held.terms, *regions, loop_.now_ms()));
+  } else {
+    refuse(regions.error(), WireError::kRefused);
+  }
 }
 
 std::vector<std::span<std::byte>> Connection::lease_memory() const {
@@ -158,20 +189,17 @@ std::vector<std::span<std::byte>> Connection::lease_memory() const {
 }
 
 void Connection::act(const WantAttach& action) {
-  Result<HeldLeaseView> held =
-      context_.leases->attach(action.role, action.lease_id, action.token, id_, requester_text());
+  Result<HeldLeaseView> held = context_.leases->attach(
+      {action.role, action.lease_id, action.token, action.lane, id_, requester_text()});
   if (!held) return refuse(held.error(), WireError::kNoLease);
-  if (action.role == Role::kData) {
-    const Status joined = channel_->join(action.lease_id);
-    if (!joined) {
-      context_.leases->detach(action.lease_id, id_, Departure::kClosed);
-      return refuse(joined.error(), WireError::kRefused);
-    }
-  }
   lease_id_ = action.lease_id;
-  segments_ = std::move(held->segments);
-  if (action.role == Role::kControl) counted_lane_.reset();
-  carry_out(session_.attached(held->terms, loop_.now_ms()));
+  segments_ = held->segments;
+  if (action.role == Role::kData) {
+    unanswered_ = std::move(*held);
+  } else {
+    counted_lane_.reset();
+    carry_out(session_.attached(held->terms, {}, loop_.now_ms()));
+  }
 }
 
 void Connection::refuse(const Error& error, WireError otherwise) {
@@ -230,6 +258,8 @@ Task<> Connection::serve_data() {
     if (code == ErrorCode::kTimedOut) departure_ = Departure::kSilent;
     context_.log->info("lane of {}: {}", requester_text(), served.error().message);
   }
+  // Nothing of this connection touches memory any more; its peer may still have to be told so.
+  leave_lease();
   carry_out(session_.on_closed());
 }
 
@@ -284,7 +314,6 @@ void Connection::begin_linger() {
 // Reads on to the peer's end: closing with unread input would throw away what the peer has not
 // read yet.
 Task<> Connection::say_goodbye() {
-  co_await grants_.close();
   co_await sends_.close();
   channel_->bytes().end_sending();
   std::array<std::byte, kReadBytes> ignored;

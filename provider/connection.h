@@ -79,7 +79,9 @@ class Connection {
   };
 
   Task<> converse();
-  Task<> export_and_grant(LeaseTerms terms);
+  Task<> answer_request();
+  Task<> prepare_and_grant(LeaseTerms terms);
+  Task<> join_and_answer(HeldLeaseView held);
   Task<> serve_data();
   Task<> say_goodbye();
   Task<> send_outgoing();
@@ -114,6 +116,8 @@ class Connection {
   FrameReader reader_;
   std::vector<std::uint32_t> segments_;  // of the lease that this connection works on
   std::optional<LeaseId> lease_id_;      // attached to it until leave_lease()
+  // A lease that was granted or joined, while its memory is being made ready for this connection.
+  std::optional<HeldLeaseView> unanswered_;
   Departure departure_ = Departure::kClosed;
   bool is_peer_gone_ = false;
 
@@ -123,7 +127,6 @@ class Connection {
   std::coroutine_handle<> sent_waiter_;  // resumed when outgoing_ is empty
   std::optional<EventLoop::TimerId> session_timer_;
   std::optional<EventLoop::TimerId> linger_timer_;
-  Gate grants_;                        // a lease that is being made ready
   DataServer* data_server_ = nullptr;  // while it serves
 };
 

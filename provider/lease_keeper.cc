@@ -62,7 +62,7 @@ LeaseKeeper::Answer LeaseKeeper::grant(LeaseWish wish) {
                size_text(view->segments.size() * pool_.segment_bytes()),
                pass_descriptors ? ", as shared memory" : "");
     const LeaseTerms terms = terms_of(*id, *token, view->segments.size());
-    return HeldLeaseView{terms, std::move(view->segments)};
+    return HeldLeaseView{terms, std::move(view->segments), std::nullopt};
   }
   if (auto* wait = std::get_if<LeaseMustWait>(&answer)) return *wait;
   return std::get<Error>(std::move(answer));
@@ -81,24 +81,30 @@ LeaseTerms LeaseKeeper::terms_of(const LeaseId& id, const LeaseToken& token,
   return terms;
 }
 
-Result<HeldLeaseView> LeaseKeeper::attach(Role role, const LeaseId& id, const LeaseToken& token,
-                                          ConnectionId connection, std::string_view peer) {
+Result<HeldLeaseView> LeaseKeeper::attach(const LeaseJoin& join) {
+  const bool is_control = join.role == Role::kControl;
   Result<LeaseView> view = [&] {
     const std::lock_guard lock(mutex_);
-    return role == Role::kControl ? table_.attach_control(id, token, connection)
-                                  : table_.attach_data(id, token, connection);
+    return is_control ? table_.attach_control(join.id, join.token, join.connection)
+                      : table_.attach_data(join.id, join.token, join.lane, join.connection);
   }();
   if (!view) {
-    log_->info("{} may not join lease {}: {}", peer, id_text(id), view.error().message);
+    log_->info("{} may not join lease {}: {}", join.peer, id_text(join.id), view.error().message);
     return std::unexpected(view.error());
   }
-  if (role == Role::kControl) log_->info("lease {} taken up again by {}", id_text(id), peer);
+  if (is_control) log_->info("lease {} taken up again by {}", id_text(join.id), join.peer);
   if (view->replaced) {
     tell_(*view->replaced, {ConnectionOrder::Kind::kEnd, WireError::kReplaced,
-                            "a newer connection took this lease over"});
+                            is_control ? "a newer connection took this lease over"
+                                       : "a newer connection took this lane's place"});
   }
-  const LeaseTerms terms = terms_of(id, token, view->segments.size());
-  return HeldLeaseView{terms, std::move(view->segments)};
+  const LeaseTerms terms = terms_of(join.id, join.token, view->segments.size());
+  return HeldLeaseView{terms, std::move(view->segments), view->replaced};
+}
+
+bool LeaseKeeper::has_left(const LeaseId& id, ConnectionId replaced) const {
+  const std::lock_guard lock(mutex_);
+  return table_.has_left(id, replaced);
 }
 
 void LeaseKeeper::detach(const LeaseId& id, ConnectionId connection, Departure departure) {

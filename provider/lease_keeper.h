@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -38,7 +39,18 @@ struct ConnectionOrder {
 // A lease as a connection sees it.
 struct HeldLeaseView {
   LeaseTerms terms;
-  std::vector<std::uint32_t> segments;  // of the pool, in the order of the regions
+  std::vector<std::uint32_t> segments;   // of the pool, in the order of the regions
+  std::optional<ConnectionId> replaced;  // a connection that was told to end: see has_left()
+};
+
+// What a connection asks for that wants to join a lease.
+struct LeaseJoin {
+  Role role = Role::kData;
+  LeaseId id{};
+  LeaseToken token{};
+  std::uint64_t lane = 0;
+  ConnectionId connection = 0;
+  std::string peer;
 };
 
 class LeaseKeeper {
@@ -53,8 +65,9 @@ class LeaseKeeper {
   using Answer = std::variant<HeldLeaseView, LeaseMustWait, Error>;
   // See LeaseTable; wish.id and wish.token are chosen here.
   Answer grant(LeaseWish wish);
-  Result<HeldLeaseView> attach(Role role, const LeaseId& id, const LeaseToken& token,
-                               ConnectionId connection, std::string_view peer);
+  Result<HeldLeaseView> attach(const LeaseJoin& join);
+  // The connection that another has replaced can touch nothing any more.
+  [[nodiscard]] bool has_left(const LeaseId& id, ConnectionId replaced) const;
   void detach(const LeaseId& id, ConnectionId connection, Departure departure);
   // The connection will be told kReleased. False: it does not hold that lease (any more).
   bool release(const LeaseId& id, ConnectionId control);

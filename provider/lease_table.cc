@@ -118,22 +118,36 @@ Result<LeaseView> LeaseTable::attach_control(const LeaseId& id, const LeaseToken
   if (lease == nullptr) return fail(ErrorCode::kLost, "there is no such lease");
   LeaseView view{lease->segments, lease->control};
   // The replaced one may still be sending; the lease is not fenced before it has ended.
-  if (lease->control) lease->others.push_back(*lease->control);
+  if (lease->control) lease->others.push_back({*lease->control, 0});
   lease->control = connection;
   lease->grace_ends_ms.reset();
   return view;
 }
 
 Result<LeaseView> LeaseTable::attach_data(const LeaseId& id, const LeaseToken& token,
-                                          ConnectionId connection) {
+                                          std::uint64_t lane, ConnectionId connection) {
   Lease* lease = find(id, token);
   if (lease == nullptr) return fail(ErrorCode::kLost, "there is no such lease");
-  if (lease->others.size() >= options_.max_connections_per_lease) {
+  const auto former = std::ranges::find(lease->others, lane, &Other::lane);
+  const bool has_former = former != lease->others.end();
+  if (!has_former && lease->others.size() >= options_.max_connections_per_lease) {
     return fail(ErrorCode::kUnavailable, fmt::format("a lease has no more than {} data connections",
                                                      options_.max_connections_per_lease));
   }
-  lease->others.push_back(connection);
-  return LeaseView{lease->segments, std::nullopt};
+  LeaseView view{lease->segments, std::nullopt};
+  if (has_former) {
+    view.replaced = former->connection;
+    former->lane = 0;
+  }
+  lease->others.push_back({connection, lane});
+  return view;
+}
+
+bool LeaseTable::has_left(const LeaseId& id, ConnectionId connection) const {
+  const auto found = leases_.find(id);
+  if (found == leases_.end()) return true;
+  return std::ranges::find(found->second.others, connection, &Other::connection) ==
+         found->second.others.end();
 }
 
 void LeaseTable::detach(const LeaseId& id, ConnectionId connection, Departure departure,
@@ -144,7 +158,9 @@ void LeaseTable::detach(const LeaseId& id, ConnectionId connection, Departure de
   const bool was_control = lease.control == connection;
   if (was_control) {
     lease.control.reset();
-  } else if (std::erase(lease.others, connection) == 0) {
+  } else if (std::erase_if(lease.others, [connection](const Other& other) {
+               return other.connection == connection;
+             }) == 0) {
     return;
   }
   if (lease.is_over) return fence_if_idle(id);
@@ -188,8 +204,9 @@ EndedLease LeaseTable::end(const LeaseId& id, Lease& lease) {
   for (const std::uint32_t segment : lease.segments) {
     segments_[segment] = SegmentState::kReclaiming;
   }
-  EndedLease ended{ended_id, lease.requester, lease.segments.size() * options_.segment_bytes,
-                   lease.others};
+  EndedLease ended{ended_id, lease.requester, lease.segments.size() * options_.segment_bytes, {}};
+  ended.connections.reserve(lease.others.size());
+  for (const Other& other : lease.others) ended.connections.push_back(other.connection);
   fence_if_idle(ended_id);
   return ended;
 }

@@ -49,7 +49,7 @@ struct LeaseWish {
 // What a connection may touch.
 struct LeaseView {
   std::vector<std::uint32_t> segments;   // in the order of the lease's regions
-  std::optional<ConnectionId> replaced;  // the control connection that this one took over from
+  std::optional<ConnectionId> replaced;  // the connection whose place this one takes: to be ended
 };
 
 struct LeaseMustWait {
@@ -102,8 +102,10 @@ class LeaseTable {
   // connections).
   Result<LeaseView> attach_control(const LeaseId& id, const LeaseToken& token,
                                    ConnectionId connection);
-  Result<LeaseView> attach_data(const LeaseId& id, const LeaseToken& token,
+  Result<LeaseView> attach_data(const LeaseId& id, const LeaseToken& token, std::uint64_t lane,
                                 ConnectionId connection);
+  // Whether that connection, which was attached before, has been detached.
+  [[nodiscard]] bool has_left(const LeaseId& id, ConnectionId connection) const;
 
   // The connection has ended, with all I/O of it. Unknown ones are ignored: a control connection
   // may have been replaced before.
@@ -129,13 +131,18 @@ class LeaseTable {
  private:
   enum class SegmentState : std::uint8_t { kFree, kLeased, kReclaiming };
 
+  // A data connection, or a control connection that was replaced.
+  struct Other {
+    ConnectionId connection;
+    std::uint64_t lane;  // 0: control, or replaced
+  };
   struct Lease {
     LeaseToken token;
     std::string requester;
     std::vector<std::uint32_t> segments;
     bool descriptors_passed = false;
     std::optional<ConnectionId> control;
-    std::vector<ConnectionId> others;  // data connections, and replaced control connections
+    std::vector<Other> others;
     std::optional<std::uint64_t> grace_ends_ms;  // set while there is no control connection
     bool is_over = false;
     std::optional<ConnectionId> releasing;

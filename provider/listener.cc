@@ -25,6 +25,11 @@ struct AddressListDeleter {
 using AddressList = std::unique_ptr<addrinfo, AddressListDeleter>;
 
 Result<AddressList> resolve(const Endpoint& endpoint) {
+  if (!endpoint.more_hosts.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("cannot listen on {}: give each address a --listen of its own",
+                            endpoint_text(endpoint)));
+  }
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;

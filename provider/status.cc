@@ -14,7 +14,8 @@
 
 #include "base/event_loop.h"
 #include "base/gate.h"
-#include "rdma/control/dial.h"
+#include "rdma/control/socket_channel.h"
+#include "rdma/control/socket_dialer.h"
 #include "rdma/session/requester_session.h"
 #include "rdma/wire/frame_reader.h"
 
@@ -25,16 +26,13 @@ namespace {
 Task<> dial_into(EventLoop& loop, Endpoint endpoint, std::uint64_t timeout_ms,
                  Result<UniqueFd>& outcome) {
   const std::uint64_t deadline_ns = loop.now_ns() + timeout_ms * 1'000'000;
-  auto addresses = co_await resolve(loop, endpoint, deadline_ns);
-  if (!addresses) {
-    outcome = std::unexpected(addresses.error());
+  SocketDialer dialer(std::move(endpoint));
+  Result<std::unique_ptr<ByteChannel>> channel =
+      co_await dialer.dial(loop, std::nullopt, deadline_ns);
+  if (channel) {
+    outcome = static_cast<SocketChannel&>(**channel).take_socket();
   } else {
-    auto dialled = co_await dial(loop, endpoint, std::move(*addresses), deadline_ns);
-    if (dialled) {
-      outcome = std::move(dialled->socket);
-    } else {
-      outcome = std::unexpected(dialled.error());
-    }
+    outcome = std::unexpected(channel.error());
   }
   loop.stop();
 }

@@ -8,6 +8,7 @@
 #include <cassert>
 #include <charconv>
 #include <optional>
+#include <utility>
 
 #include "base/size_text.h"
 
@@ -21,10 +22,12 @@ constexpr std::size_t kMaxHostBytes = 255;
 constexpr std::size_t kMaxPathBytes = sizeof(sockaddr_un{}.sun_path) - 1;
 
 std::unexpected<Error> refuse(std::string_view text, std::string_view why) {
-  return fail(ErrorCode::kInvalidArgument,
-              fmt::format("'{}' is no provider address: {}. Write tcp://HOST[:PORT], unix://PATH, "
-                          "verbs://HOST[:PORT], local:SIZE, or HOST[:PORT]",
-                          text, why));
+  return fail(
+      ErrorCode::kInvalidArgument,
+      fmt::format("'{}' is no provider address: {}. Write tcp://HOST[:PORT], unix://PATH, "
+                  "verbs://HOST[:PORT], local:SIZE, or HOST[:PORT]; for several NICs of one host "
+                  "HOST/HOST",
+                  text, why));
 }
 
 bool is_letter_or_digit(char c) {
@@ -52,35 +55,56 @@ std::optional<std::uint16_t> parse_port(std::string_view text) {
   return port;
 }
 
-Result<Endpoint> parse_host(Scheme scheme, std::string_view host_and_port, std::string_view text) {
-  Endpoint endpoint;
-  endpoint.scheme = scheme;
+struct HostAndRest {
+  std::string host;
   std::string_view rest;  // ":PORT" or nothing
-  if (host_and_port.starts_with('[')) {
-    const std::size_t close = host_and_port.find(']');
+};
+
+Result<HostAndRest> parse_one_host(std::string_view piece, std::string_view text) {
+  if (piece.starts_with('[')) {
+    const std::size_t close = piece.find(']');
     if (close == std::string_view::npos) return refuse(text, "the bracket '[' is not closed");
-    endpoint.host = host_and_port.substr(1, close - 1);
-    rest = host_and_port.substr(close + 1);
-    if (!is_bracketed_host(endpoint.host)) {
+    const std::string_view host = piece.substr(1, close - 1);
+    if (!is_bracketed_host(host)) {
       return refuse(text, "between the brackets there is no IPv6 address");
     }
-  } else {
-    const std::size_t colon = host_and_port.find(':');
-    if (colon != host_and_port.rfind(':')) {
-      return refuse(text, "an IPv6 address stands in brackets, as in [fd00::1]:7470");
-    }
-    endpoint.host = host_and_port.substr(0, colon);
-    if (colon != std::string_view::npos) rest = host_and_port.substr(colon);
-    if (endpoint.host.empty()) return refuse(text, "the host is missing");
-    if (!is_host_name(endpoint.host)) {
-      return refuse(text, fmt::format("'{}' is no host name or address", endpoint.host));
-    }
+    return HostAndRest{std::string(host), piece.substr(close + 1)};
   }
-  if (rest.empty()) return endpoint;
-  const std::optional<std::uint16_t> port =
-      rest.front() == ':' ? parse_port(rest.substr(1)) : std::nullopt;
-  if (!port) return refuse(text, "the port is a number from 1 to 65535");
-  endpoint.port = *port;
+  const std::size_t colon = piece.find(':');
+  if (colon != piece.rfind(':')) {
+    return refuse(text, "an IPv6 address stands in brackets, as in [fd00::1]:7470");
+  }
+  const std::string_view host = piece.substr(0, colon);
+  if (host.empty()) return refuse(text, "the host is missing");
+  if (!is_host_name(host)) {
+    return refuse(text, fmt::format("'{}' is no host name or address", host));
+  }
+  return HostAndRest{std::string(host),
+                     colon == std::string_view::npos ? std::string_view{} : piece.substr(colon)};
+}
+
+Result<Endpoint> parse_hosts(Scheme scheme, std::string_view hosts_and_port,
+                             std::string_view text) {
+  Endpoint endpoint;
+  endpoint.scheme = scheme;
+  for (bool is_last = false; !is_last;) {
+    const std::size_t slash = hosts_and_port.find('/');
+    is_last = slash == std::string_view::npos;
+    Result<HostAndRest> parsed = parse_one_host(hosts_and_port.substr(0, slash), text);
+    if (!parsed) return std::unexpected(parsed.error());
+    if (endpoint.host.empty()) {
+      endpoint.host = std::move(parsed->host);
+    } else {
+      endpoint.more_hosts.push_back(std::move(parsed->host));
+    }
+    if (!is_last) hosts_and_port.remove_prefix(slash + 1);
+    if (parsed->rest.empty()) continue;
+    if (!is_last) return refuse(text, "the port, one for all addresses, stands at the end");
+    const std::optional<std::uint16_t> port =
+        parsed->rest.front() == ':' ? parse_port(parsed->rest.substr(1)) : std::nullopt;
+    if (!port) return refuse(text, "the port is a number from 1 to 65535");
+    endpoint.port = *port;
+  }
   return endpoint;
 }
 
@@ -119,10 +143,15 @@ std::string exact_size_text(std::uint64_t size_bytes) {
   return fmt::format("{}{}", size_bytes, kUnits.at(unit));
 }
 
-std::string host_text(const Endpoint& endpoint) {
-  const bool is_ipv6 = endpoint.host.find(':') != std::string::npos;
-  return is_ipv6 ? fmt::format("[{}]:{}", endpoint.host, endpoint.port)
-                 : fmt::format("{}:{}", endpoint.host, endpoint.port);
+std::string one_host_text(const std::string& host) {
+  const bool is_ipv6 = host.find(':') != std::string::npos;
+  return is_ipv6 ? fmt::format("[{}]", host) : host;
+}
+
+std::string hosts_text(const Endpoint& endpoint) {
+  std::string hosts = one_host_text(endpoint.host);
+  for (const std::string& host : endpoint.more_hosts) hosts += "/" + one_host_text(host);
+  return fmt::format("{}:{}", hosts, endpoint.port);
 }
 
 }  // namespace
@@ -133,8 +162,8 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
     return text.substr(prefix.size());
   };
   if (text.empty()) return refuse(text, "it is empty");
-  if (const auto rest = after("tcp://")) return parse_host(Scheme::kTcp, *rest, text);
-  if (const auto rest = after("verbs://")) return parse_host(Scheme::kVerbs, *rest, text);
+  if (const auto rest = after("tcp://")) return parse_hosts(Scheme::kTcp, *rest, text);
+  if (const auto rest = after("verbs://")) return parse_hosts(Scheme::kVerbs, *rest, text);
   if (const auto rest = after("unix://")) return parse_path(*rest, text);
   if (const auto rest = after("local:")) return parse_size(Scheme::kLocal, *rest, text);
   if (const auto rest = after("null:")) return parse_size(Scheme::kNull, *rest, text);
@@ -142,17 +171,17 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
   if (scheme_end != std::string_view::npos) {
     return refuse(text, fmt::format("'{}' is no transport", text.substr(0, scheme_end)));
   }
-  return parse_host(Scheme::kAny, text, text);
+  return parse_hosts(Scheme::kAny, text, text);
 }
 
 std::string endpoint_text(const Endpoint& endpoint) {
   switch (endpoint.scheme) {
     case Scheme::kAny:
-      return host_text(endpoint);
+      return hosts_text(endpoint);
     case Scheme::kTcp:
-      return fmt::format("tcp://{}", host_text(endpoint));
+      return fmt::format("tcp://{}", hosts_text(endpoint));
     case Scheme::kVerbs:
-      return fmt::format("verbs://{}", host_text(endpoint));
+      return fmt::format("verbs://{}", hosts_text(endpoint));
     case Scheme::kUnix:
       return fmt::format("unix://{}", endpoint.path);
     case Scheme::kLocal:

@@ -50,9 +50,11 @@ class HeldLease {
   [[nodiscard]] virtual const std::vector<RemoteRegion>& regions() const = 0;
   [[nodiscard]] std::uint64_t size_bytes() const;
 
-  // A new lane for the worker that runs `loop`; called on that worker's thread. kLost: the provider
+  // A new lane for the worker that runs `loop`; called on that worker's thread. `lane`: its number
+  // in this lease, not 0. It takes the place of an earlier one of that number, which is closed, and
+  // of which nothing can arrive at the provider any more when this resumes. kLost: the provider
   // came back without this lease; its data will never be readable again.
-  virtual Task<Result<std::unique_ptr<Lane>>> open_lane(EventLoop& loop,
+  virtual Task<Result<std::unique_ptr<Lane>>> open_lane(EventLoop& loop, std::uint64_t lane,
                                                         std::uint64_t timeout_ms) = 0;
 
   // The control connection has ended by itself (called once per connection, from the loop; at once,

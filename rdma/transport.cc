@@ -7,6 +7,18 @@
 
 namespace rram {
 
+void WriteFence::raise(std::uint64_t lane) {
+  const std::lock_guard lock(mutex_);
+  lanes_.insert(lane);
+  strays_.store(lanes_.size(), std::memory_order_release);
+}
+
+void WriteFence::lower(std::uint64_t lane) {
+  const std::lock_guard lock(mutex_);
+  lanes_.erase(lane);
+  strays_.store(lanes_.size(), std::memory_order_release);
+}
+
 Lane::~Lane() { *alive_ = false; }
 
 Status Lane::announce_arena(std::span<std::byte> /*arena*/) { return {}; }
@@ -15,6 +27,10 @@ void Lane::submit(Operation& operation) {
   assert(operation.group != nullptr && operation.region != nullptr);
   ++stats_.in_flight;
   if (broken_) return complete(operation, ErrorCode::kDisconnected);
+  const bool is_write = operation.kind == Operation::Kind::kWrite;
+  if (is_write && identity_.fence && identity_.fence->is_up()) {
+    return complete(operation, ErrorCode::kDisconnected);
+  }
   const std::size_t length_bytes = operation.local.size();
   if (length_bytes > kMaxOperationBytes ||
       !range_is_inside(operation.offset_bytes, length_bytes, operation.region->length_bytes)) {
@@ -22,12 +38,17 @@ void Lane::submit(Operation& operation) {
   }
   if (operation.deadline_ns <= loop_.now_ns()) return complete(operation, ErrorCode::kTimedOut);
   if (length_bytes == 0) return complete(operation, std::nullopt);
+  operation.is_under_way = true;
+  if (is_write) ++writes_in_flight_;
   do_submit(operation);
 }
 
 void Lane::complete(Operation& operation, std::optional<ErrorCode> failure) {
   assert(stats_.in_flight > 0);
   --stats_.in_flight;
+  if (std::exchange(operation.is_under_way, false) && operation.kind == Operation::Kind::kWrite) {
+    --writes_in_flight_;
+  }
   if (failure) {
     ++stats_.failures;
   } else if (operation.kind == Operation::Kind::kRead) {
@@ -49,6 +70,9 @@ void Lane::refuse(Operation& operation, ErrorCode reason) {
 void Lane::mark_broken(Error reason) {
   if (broken_) return;
   broken_ = std::move(reason);
+  // Before the first of them is told that it failed: what is written after that may not be
+  // overtaken.
+  if (writes_in_flight_ > 0 && identity_.fence) identity_.fence->raise(identity_.number);
   loop_.post([this, alive = alive_] {
     if (!*alive) return;
     // The handler may close and even destroy the lane, and with it the handler.

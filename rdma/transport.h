@@ -12,21 +12,29 @@
 //    flight.
 //  * After completion, success or not, nothing in flight can touch the buffer any more.
 //  * A broken lane stays broken: later Operations fail at once. Its owner makes a new one.
+//  * If writes were in flight when it broke, writes on the lease's other lanes fail at once until
+//  the
+//    new one is there (WriteFence).
 //  * Operations are unordered with each other.
 //
 // One contract suite, tests/contract, runs against every transport; `local` is the specification.
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <boost/intrusive/list.hpp>
 #include <cassert>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "base/event_loop.h"
 #include "base/result.h"
@@ -44,8 +52,31 @@ constexpr std::uint64_t kDeadlineCheckMs = 50;
 struct RemoteRegion {
   std::uint32_t index = 0;  // position in the lease
   std::uint64_t length_bytes = 0;
-  std::uint64_t base = 0;  // verbs: remote address; 0 elsewhere
-  std::uint64_t key = 0;   // verbs: remote key; 0 elsewhere
+};
+
+// Holds writes back, on all lanes of a lease, while a write of a lane that broke may still be on
+// its way to the provider's memory: it could come after them and put old bytes over new ones. The
+// lane that takes the broken one's place ends this, because the provider answers it only when
+// nothing of the broken one can arrive any more (docs/protocol.md, ATTACH).
+//
+// Any thread; one mutex, a leaf.
+class WriteFence {
+ public:
+  [[nodiscard]] bool is_up() const { return strays_.load(std::memory_order_acquire) != 0; }
+  // `lane`: its number in the lease.
+  void raise(std::uint64_t lane);
+  void lower(std::uint64_t lane);
+
+ private:
+  std::atomic<std::size_t> strays_{0};  // lanes_.size()
+  std::mutex mutex_;                    // guards lanes_
+  std::set<std::uint64_t> lanes_;
+};
+
+// Which of a lease's lanes a Lane is. Without a fence: its writes cannot outlive it.
+struct LaneIdentity {
+  std::uint64_t number = 0;
+  std::shared_ptr<WriteFence> fence;
 };
 
 class OperationGroup;
@@ -69,6 +100,8 @@ class Operation : public boost::intrusive::list_base_hook<> {
 
   // Valid after completion; nothing: success.
   std::optional<ErrorCode> failure;
+
+  bool is_under_way = false;  // Lane's own
 
   // Free for the transport while the operation is in flight.
   alignas(8) std::array<std::byte, 64> transport_scratch;
@@ -140,9 +173,9 @@ class Lane {
   // "tcp", "shm", "local", "verbs".
   [[nodiscard]] virtual std::string_view transport_name() const = 0;
 
-  // Starts `operation`, which must be in a group. Its checks: a broken lane (kDisconnected), a
-  // range outside the region or too long (kInvalidArgument), a deadline that has passed
-  // (kTimedOut).
+  // Starts `operation`, which must be in a group. Its checks: a broken lane, or a write while the
+  // fence is up (kDisconnected), a range outside the region or too long (kInvalidArgument), a
+  // deadline that has passed (kTimedOut).
   void submit(Operation& operation);
 
   // Every buffer of an Operation lies in memory announced here before; transports that must
@@ -165,7 +198,8 @@ class Lane {
   static void refuse(Operation& operation, ErrorCode reason);
 
  protected:
-  explicit Lane(EventLoop& loop) : loop_(loop) {}
+  explicit Lane(EventLoop& loop, LaneIdentity identity = {})
+      : loop_(loop), identity_(std::move(identity)) {}
 
   [[nodiscard]] EventLoop& loop() { return loop_; }
 
@@ -181,6 +215,8 @@ class Lane {
 
  private:
   EventLoop& loop_;
+  const LaneIdentity identity_;
+  std::size_t writes_in_flight_ = 0;  // that passed the checks
   std::optional<Error> broken_;
   std::function<void(const Error&)> on_broken_;
   LaneStats stats_;

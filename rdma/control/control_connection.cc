@@ -13,23 +13,19 @@ namespace {
 
 constexpr std::uint64_t kNsPerMs = 1'000'000;
 
-std::vector<RemoteRegion> regions_from(const std::vector<RegionEntry>& entries) {
-  std::vector<RemoteRegion> regions;
-  regions.reserve(entries.size());
-  for (const RegionEntry& entry : entries) {
-    const auto index = static_cast<std::uint32_t>(regions.size());
-    regions.push_back({index, entry.length, entry.base, entry.key});
-  }
+std::vector<RemoteRegion> regions_of(const LeaseTerms& terms) {
+  std::vector<RemoteRegion> regions(terms.region_count);
+  for (std::uint32_t i = 0; i < terms.region_count; ++i) regions[i] = {i, terms.region_bytes};
   return regions;
 }
 
 }  // namespace
 
 Task<Result<std::unique_ptr<ControlConnection>>> ControlConnection::open(
-    EventLoop& loop, std::unique_ptr<Dialer> dialer, LeaseOptions options, bool descriptors) {
+    EventLoop& loop, std::unique_ptr<Dialer> dialer, LeaseOptions options, MemoryNames names) {
   std::unique_ptr<ControlConnection> control(
-      new ControlConnection(loop, std::move(dialer), std::move(options)));
-  const Status status = co_await control->take_lease(descriptors);
+      new ControlConnection(loop, std::move(dialer), std::move(options), names));
+  const Status status = co_await control->take_lease();
   if (!status) co_return std::unexpected(status.error());
   co_return std::move(control);
 }
@@ -39,12 +35,12 @@ ControlConnection::~ControlConnection() {
   *alive_ = false;
 }
 
-Task<Status> ControlConnection::take_lease(bool descriptors) {
+Task<Status> ControlConnection::take_lease() {
   const std::uint64_t deadline_ns = loop_.now_ns() + options_.timeout_ms * kNsPerMs;
   Result<std::unique_ptr<ByteChannel>> channel =
       co_await dialer_->dial(loop_, std::nullopt, deadline_ns);
   if (!channel) co_return std::unexpected(channel.error());
-  const TakeLease goal{options_.wanted_bytes, descriptors};
+  const TakeLease goal{options_.wanted_bytes, names_ == MemoryNames::kDescriptors};
   driver_ = std::make_unique<SessionDriver>(
       loop_, std::move(*channel), session_options(Role::kControl, goal, options_.timeout_ms));
   Result<Established> established = co_await driver_->establish(deadline_ns);
@@ -55,7 +51,7 @@ Task<Status> ControlConnection::take_lease(bool descriptors) {
   joining_ = {established->terms, established->provider.incarnation};
   provider_text_ = fmt::format("{} ({})", endpoint_text(dialer_->endpoint()),
                                name_view(established->provider.name));
-  regions_ = regions_from(established->regions);
+  regions_ = regions_of(established->terms);
   descriptors_ = std::move(established->descriptors);
   watch_driver();
   co_return Status{};
@@ -119,17 +115,21 @@ Task<> ControlConnection::release(std::uint64_t timeout_ms) {
   driver_.reset();
 }
 
-Task<Result<std::unique_ptr<ByteChannel>>> ControlConnection::open_data(
-    EventLoop& loop, std::uint64_t timeout_ms) const {
+Task<Result<DataConnection>> ControlConnection::open_data(EventLoop& loop, std::uint64_t lane,
+                                                          std::uint64_t timeout_ms) const {
   const std::uint64_t deadline_ns = loop.now_ns() + timeout_ms * kNsPerMs;
   Result<std::unique_ptr<ByteChannel>> channel =
       co_await dialer_->dial(loop, joining_.terms.lease_id, deadline_ns);
   if (!channel) co_return std::unexpected(channel.error());
+  JoinLease joining = joining_;
+  joining.lane = lane;
+  joining.wants_regions = names_ == MemoryNames::kKeys;
   SessionDriver driver(loop, std::move(*channel),
-                       session_options(Role::kData, joining_, timeout_ms));
-  const Result<Established> established = co_await driver.establish(deadline_ns);
+                       session_options(Role::kData, std::move(joining), timeout_ms));
+  Result<Established> established = co_await driver.establish(deadline_ns);
   if (!established) co_return std::unexpected(established.error());
-  co_return driver.take_channel();
+  fence_->lower(lane);
+  co_return DataConnection{driver.take_channel(), {lane, fence_}, std::move(established->regions)};
 }
 
 }  // namespace rram

@@ -1,5 +1,5 @@
 // A lease without the way its data goes: connecting, handshake, heartbeats, being cut and coming
-// back, release. TcpLease, ShmLease and VerbsLease are built on it, each with its own Dialer.
+// back, release, and the data connections of its lanes. Used through ControlledLease.
 //
 // Belongs to the thread of its loop, except open_data(): any thread. Before it is destroyed,
 // release() has resumed.
@@ -24,13 +24,27 @@
 
 namespace rram {
 
+// What a requester needs to reach the memory of its lease.
+enum class MemoryNames : std::uint8_t {
+  kNumbers,      // a region is its number: frames over a socket
+  kDescriptors,  // of the memory itself, with the lease
+  kKeys,         // addresses and keys, with each data connection
+};
+
+// A data connection that has joined its lease.
+struct DataConnection {
+  std::unique_ptr<ByteChannel> channel;
+  LaneIdentity identity;
+  std::vector<RegionEntry> regions;  // MemoryNames::kKeys: one for each region
+};
+
 class ControlConnection {
  public:
-  // Connects and takes a lease, with the descriptors of its memory if `descriptors` is set.
+  // Connects and takes a lease.
   static Task<Result<std::unique_ptr<ControlConnection>>> open(EventLoop& loop,
                                                                std::unique_ptr<Dialer> dialer,
                                                                LeaseOptions options,
-                                                               bool descriptors);
+                                                               MemoryNames names);
   ~ControlConnection();
   ControlConnection(const ControlConnection&) = delete;
   ControlConnection& operator=(const ControlConnection&) = delete;
@@ -56,15 +70,16 @@ class ControlConnection {
   Task<Status> reconnect(std::uint64_t timeout_ms);
   Task<> release(std::uint64_t timeout_ms);
 
-  // A new data connection that has joined the lease, for the thread that runs `loop`.
-  Task<Result<std::unique_ptr<ByteChannel>>> open_data(EventLoop& loop,
-                                                       std::uint64_t timeout_ms) const;
+  // The data connection of a lane (HeldLease::open_lane), for the thread that runs `loop`.
+  Task<Result<DataConnection>> open_data(EventLoop& loop, std::uint64_t lane,
+                                         std::uint64_t timeout_ms) const;
 
  private:
-  ControlConnection(EventLoop& loop, std::unique_ptr<Dialer> dialer, LeaseOptions options)
-      : loop_(loop), dialer_(std::move(dialer)), options_(std::move(options)) {}
+  ControlConnection(EventLoop& loop, std::unique_ptr<Dialer> dialer, LeaseOptions options,
+                    MemoryNames names)
+      : loop_(loop), dialer_(std::move(dialer)), options_(std::move(options)), names_(names) {}
 
-  Task<Status> take_lease(bool descriptors);
+  Task<Status> take_lease();
   [[nodiscard]] RequesterSessionOptions session_options(Role role, RequesterGoal goal,
                                                         std::uint64_t timeout_ms) const;
   void watch_driver();
@@ -73,6 +88,8 @@ class ControlConnection {
   EventLoop& loop_;
   const std::unique_ptr<Dialer> dialer_;
   LeaseOptions options_;
+  const MemoryNames names_;
+  const std::shared_ptr<WriteFence> fence_ = std::make_shared<WriteFence>();
 
   // Set by open() and constant after it: open_data() reads them on other threads.
   JoinLease joining_;

@@ -261,26 +261,17 @@ bool is_own_address(const SocketAddress& address) {
   return false;
 }
 
-Task<Result<Dialled>> dial(EventLoop& loop, Endpoint endpoint, Addresses addresses,
-                           std::uint64_t deadline_ns) {
-  assert(!addresses.empty());
+Task<Result<UniqueFd>> connect_socket(EventLoop& loop, Endpoint endpoint, SocketAddress address,
+                                      std::uint64_t deadline_ns) {
   const bool is_unix = endpoint.scheme == Endpoint::Scheme::kUnix;
-  int error = 0;
-  for (std::size_t i = 0; i < addresses.size(); ++i) {
-    const SocketAddress& address = addresses[i];
-    UniqueFd socket(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (!socket) {
-      error = errno;
-      continue;
-    }
+  UniqueFd socket(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  int error = errno;
+  if (socket) {
     if (!is_unix) set_tcp_options(socket.get());
-    const std::uint64_t now_ns = loop.now_ns();
-    const std::uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
-    const int rc = co_await connect_until(
-        loop, now_ns + left_ns / (addresses.size() - i), socket.get(),
-        reinterpret_cast<const sockaddr*>(&address.storage), address.length_bytes);
-    if (rc == 0) co_return Dialled{std::move(socket), address};
-    error = -rc;
+    error = -co_await connect_until(loop, deadline_ns, socket.get(),
+                                    reinterpret_cast<const sockaddr*>(&address.storage),
+                                    address.length_bytes);
+    if (error == 0) co_return std::move(socket);
   }
   const std::string text = endpoint_text(endpoint);
   co_return std::unexpected(is_unix ? explain_unix(error, text) : explain_tcp(error, text));

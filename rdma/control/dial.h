@@ -21,23 +21,18 @@ struct SocketAddress {
   socklen_t length_bytes = 0;
 };
 
-// The addresses of an endpoint with a host, in the order in which they should be tried, or the path
-// of a Unix socket. A name is looked up on a thread of its own. Times are of EventLoop::now_ns().
-// Errors: kNotFound (no such name), kTimedOut.
+// The addresses of an endpoint's first host, in the order in which they should be tried, or the
+// path of a Unix socket. A name is looked up on a thread of its own. Times are of
+// EventLoop::now_ns(). Errors: kNotFound (no such name), kTimedOut.
 Task<Result<std::vector<SocketAddress>>> resolve(EventLoop& loop, Endpoint endpoint,
                                                  std::uint64_t deadline_ns);
 
 // True if `address` is one of this host's own.
 bool is_own_address(const SocketAddress& address);
 
-struct Dialled {
-  UniqueFd socket;
-  SocketAddress address;  // the one of several that answered
-};
-
-// Connects to the first address that accepts; their shares of the time are equal. The sentence of a
-// failure names the endpoint, why, and what to do.
-Task<Result<Dialled>> dial(EventLoop& loop, Endpoint endpoint, std::vector<SocketAddress> addresses,
-                           std::uint64_t deadline_ns);
+// A socket connected to one of the endpoint's addresses. The sentence of a failure names the
+// endpoint, why, and what to do.
+Task<Result<UniqueFd>> connect_socket(EventLoop& loop, Endpoint endpoint, SocketAddress address,
+                                      std::uint64_t deadline_ns);
 
 }  // namespace rram

@@ -58,13 +58,14 @@ class ProviderChannel {
   // A frame with the descriptors of memory (at most kMaxDescriptorsPerFrame), which stay open here.
   virtual Task<Status> send_with_descriptors(FrameBytes frame, std::vector<int> descriptors) = 0;
 
-  // How this transport's requesters name the regions of a new lease, made ready for them. What was
-  // made ready lives until the lease is fenced.
-  virtual Task<Result<std::vector<RegionEntry>>> export_lease(
-      LeaseId id, std::vector<std::span<std::byte>> regions) = 0;
+  // Makes the memory of a lease that was granted to this connection ready for the data connections
+  // that will come: what can be refused is refused now. It stays ready until the lease is fenced.
+  virtual Task<Status> prepare(LeaseId id, std::vector<std::span<std::byte>> regions) = 0;
 
-  // This data connection joins the lease. kRefused if it was made for another one.
-  virtual Status join(const LeaseId& id) = 0;
+  // This data connection joins the lease, and may reach its memory from now on. How it names the
+  // regions; nothing where a region is its number. kRefused if it was made for another lease.
+  virtual Task<Result<std::vector<RegionEntry>>> join(
+      LeaseId id, std::vector<std::span<std::byte>> regions) = 0;
   // After join(): serves the lease's regions. The counters outlive it.
   virtual std::unique_ptr<DataServer> make_data_server(std::vector<std::span<std::byte>> regions,
                                                        DataCounters& counters) = 0;

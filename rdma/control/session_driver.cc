@@ -32,10 +32,11 @@ std::uint64_t ns_of_ms(std::uint64_t time_ms) {
 }  // namespace
 
 Task<Result<Established>> SessionDriver::establish(std::uint64_t deadline_ns) {
+  deadline_ns_ = deadline_ns;
   perform(session_.start(loop_.now_ms()));
   while (!is_established_ && !is_cut()) {
-    co_await step(deadline_ns);
-    if (loop_.now_ns() >= deadline_ns && !is_established_) {
+    co_await step(deadline_ns_);
+    if (loop_.now_ns() >= deadline_ns_ && !is_established_) {
       Error reason = out_of_time();
       perform(session_.release(loop_.now_ms()));  // ends it: there is no lease yet
       ended_ = std::move(reason);
@@ -59,6 +60,17 @@ Error SessionDriver::out_of_time() const {
   return {ErrorCode::kTimedOut, fmt::format("provider {}: it accepted the connection but did not "
                                             "answer in time (state {}): is it hanging?",
                                             provider_text_, session_.state_name())};
+}
+
+// Memory that is being zeroed or pinned is worth waiting for as long as it becomes less.
+void SessionDriver::note_delay(const LeaseDelayed& delayed) {
+  const bool is_headway = delayed_ && delayed.reclaiming_bytes < delayed_->reclaiming_bytes;
+  delayed_ = delayed;
+  if (is_headway) allow_more_time();
+}
+
+void SessionDriver::allow_more_time() {
+  deadline_ns_ = std::max(deadline_ns_, loop_.now_ns() + reply_limit_ns_);
 }
 
 void SessionDriver::keep_alive(std::function<void(const Error&)> on_ended,
@@ -135,16 +147,17 @@ void SessionDriver::perform(RequesterActions actions) {
                                        std::back_inserter(established_.descriptors));
                      frame_descriptors_.clear();
                    },
-                   [this](LeaseReady& ready) {
+                   [this](const LeaseReady& ready) {
                      established_.terms = ready.terms;
-                     established_.regions = std::move(ready.regions);
                      is_established_ = true;
                    },
-                   [this](const LeaseJoined& joined) {
+                   [this](LeaseJoined& joined) {
                      established_.terms = joined.terms;
+                     established_.regions = std::move(joined.regions);
                      is_established_ = true;
                    },
-                   [this](const LeaseDelayed& delayed) { delayed_ = delayed; },
+                   [this](const LeaseDelayed& delayed) { note_delay(delayed); },
+                   [this](const AnswerPending& /*pending*/) { allow_more_time(); },
                    [](const SessionReady& /*ready*/) {},
                    [](const StatsArrived& /*stats*/) {},
                    [this](const CloseConnection& close) { finish(close.reason); },

@@ -32,8 +32,8 @@ namespace rram {
 struct Established {
   LeaseTerms terms;
   HelloReply provider;
-  std::vector<RegionEntry> regions;   // for a new lease
-  std::vector<UniqueFd> descriptors;  // of its regions, if they were asked for
+  std::vector<RegionEntry> regions;   // of a joined lease, if they were asked for
+  std::vector<UniqueFd> descriptors;  // of a new lease's regions, if they were asked for
 };
 
 class SessionDriver {
@@ -43,12 +43,13 @@ class SessionDriver {
       : loop_(loop),
         channel_(std::move(channel)),
         provider_text_(options.provider_text),
+        reply_limit_ns_(options.reply_limit_ms * 1'000'000),
         session_(std::move(options)) {}
   SessionDriver(const SessionDriver&) = delete;
   SessionDriver& operator=(const SessionDriver&) = delete;
 
-  // From HELLO to the lease. The failure is the session's reason, or kTimedOut at `deadline_ns`;
-  // the channel is closed then.
+  // From HELLO to the lease. The failure is the session's reason, or kTimedOut at `deadline_ns`,
+  // which moves on while the provider shows that it makes headway; the channel is closed then.
   Task<Result<Established>> establish(std::uint64_t deadline_ns);
 
   // A data connection after establish(): nothing has been read beyond the handshake.
@@ -78,6 +79,8 @@ class SessionDriver {
   void perform(RequesterActions actions);
   void send(std::span<const std::byte> bytes);
   void finish(const Error& reason);
+  void note_delay(const LeaseDelayed& delayed);
+  void allow_more_time();
   [[nodiscard]] bool is_cut() const { return ended_.has_value(); }
   [[nodiscard]] Error out_of_time() const;
 
@@ -86,6 +89,8 @@ class SessionDriver {
   EventLoop& loop_;
   std::unique_ptr<ByteChannel> channel_;
   std::string provider_text_;
+  const std::uint64_t reply_limit_ns_;
+  std::uint64_t deadline_ns_ = 0;  // of establish()
   RequesterSession session_;
   FrameReader reader_;
   std::array<std::byte, kReceiveBytes> receive_buffer_;

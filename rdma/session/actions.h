@@ -48,6 +48,7 @@ struct WantAttach {
   Role role;
   LeaseId lease_id;
   LeaseToken token;
+  std::uint64_t lane;  // data: see docs/protocol.md, ATTACH
 };
 
 // Answer with stats().
@@ -70,23 +71,26 @@ struct TakeDescriptors {
   std::uint32_t count;
 };
 
-// The lease is granted and complete. regions.size() == terms.region_count.
+// The lease is granted and complete.
 struct LeaseReady {
   LeaseTerms terms;
-  std::vector<RegionEntry> regions;
 };
 
 // The connection belongs to the lease: a data connection may carry data from now on, a control
 // connection keeps it alive again.
 struct LeaseJoined {
   LeaseTerms terms;
+  std::vector<RegionEntry> regions;  // where JoinLease::wants_regions: one for each region
 };
 
-// The provider is zeroing memory; the session asks again by itself.
+// The memory is not there yet; the session asks again by itself.
 struct LeaseDelayed {
   std::uint64_t reclaiming_bytes;
   std::uint32_t retry_ms;
 };
+
+// The provider works on the answer: whoever waits for it waits anew.
+struct AnswerPending {};
 
 // A session without a lease may now be asked for statistics.
 struct SessionReady {};
@@ -95,8 +99,9 @@ struct StatsArrived {
   StatsReply stats;
 };
 
-using RequesterAction = std::variant<SendFrame, TakeDescriptors, LeaseReady, LeaseJoined,
-                                     LeaseDelayed, SessionReady, StatsArrived, CloseConnection>;
+using RequesterAction =
+    std::variant<SendFrame, TakeDescriptors, LeaseReady, LeaseJoined, LeaseDelayed, AnswerPending,
+                 SessionReady, StatsArrived, CloseConnection>;
 using RequesterActions = std::vector<RequesterAction>;
 
 }  // namespace rram

@@ -20,6 +20,8 @@ constexpr std::array<std::string_view, 9> kStateNames = {
     "HELLO", "AUTH", "READY", "GRANTING", "ATTACHING", "LEASED", "RELEASING", "ATTACHED", "CLOSED"};
 
 constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
+// Well below any reply limit of a requester.
+constexpr std::uint64_t kPendingIntervalMs = 500;
 
 template <typename Action>
 void add(ProviderActions& actions, Action action) {
@@ -32,23 +34,33 @@ ProviderActions one(ProviderAction action) {
   return actions;
 }
 
-// LEASE_GRANT and the REGIONS and REGION_FDS frames behind it.
-ProviderActions grant_frames(std::uint64_t tag, const LeaseTerms& terms,
-                             std::span<const RegionEntry> regions, bool descriptors) {
+// LEASE_GRANT and the REGION_FDS frames behind it.
+ProviderActions grant_frames(std::uint64_t tag, const LeaseTerms& terms, bool descriptors) {
   ProviderActions actions;
   const LeaseGrant grant{terms.lease_id,     terms.token,
                          terms.size_bytes(), terms.region_bytes,
                          terms.region_count, terms.heartbeat_interval_ms,
                          terms.grace_ms,     descriptors ? kGrantDescriptors : 0};
   add(actions, SendFrame{encode(tag, grant)});
-  for (std::uint32_t first = 0; first < terms.region_count; first += kMaxRegionsPerFrame) {
-    const std::uint32_t count = std::min(kMaxRegionsPerFrame, terms.region_count - first);
-    add(actions, SendFrame{encode_regions(tag, first, regions.subspan(first, count))});
-  }
   for (std::uint32_t first = 0; descriptors && first < terms.region_count;
        first += kMaxDescriptorsPerFrame) {
     const std::uint32_t count = std::min(kMaxDescriptorsPerFrame, terms.region_count - first);
     add(actions, SendDescriptors{encode(tag, RegionFds{first, count}), first, count});
+  }
+  return actions;
+}
+
+// ATTACHED and the REGIONS frames behind it.
+ProviderActions attached_frames(std::uint64_t tag, const LeaseTerms& terms,
+                                std::span<const RegionEntry> regions) {
+  ProviderActions actions;
+  const Attached attached{terms.size_bytes(), terms.region_bytes,
+                          terms.region_count, terms.heartbeat_interval_ms,
+                          terms.grace_ms,     regions.empty() ? 0 : kAttachedRegions};
+  add(actions, SendFrame{encode(tag, attached)});
+  for (std::uint32_t first = 0; first < regions.size(); first += kMaxRegionsPerFrame) {
+    const std::size_t count = std::min<std::size_t>(kMaxRegionsPerFrame, regions.size() - first);
+    add(actions, SendFrame{encode_regions(tag, first, regions.subspan(first, count))});
   }
   return actions;
 }
@@ -111,9 +123,9 @@ ProviderActions ProviderSession::on_frame(const FrameHeader& header,
     case FrameType::kAuth:
       return on_auth(header, body, now_ms);
     case FrameType::kLeaseRequest:
-      return on_lease_request(body);
+      return on_lease_request(body, now_ms);
     case FrameType::kAttach:
-      return on_attach(body);
+      return on_attach(body, now_ms);
     case FrameType::kHeartbeat:
       return one(SendFrame{encode_empty(FrameType::kHeartbeatReply, header.tag)});
     case FrameType::kStatsRequest:
@@ -192,7 +204,8 @@ ProviderActions ProviderSession::on_auth(const FrameHeader& header, std::span<co
   return actions;
 }
 
-ProviderActions ProviderSession::on_lease_request(std::span<const std::byte> body) {
+ProviderActions ProviderSession::on_lease_request(std::span<const std::byte> body,
+                                                  std::uint64_t now_ms) {
   const auto request = decode_lease_request(body);
   if (!request) {
     return on_malformed(request.error());
@@ -203,17 +216,24 @@ ProviderActions ProviderSession::on_lease_request(std::span<const std::byte> bod
                          "LEASE_REQUEST wants descriptors on a connection that cannot pass them"});
   }
   state_ = State::kGranting;
+  next_pending_ms_ = now_ms + kPendingIntervalMs;
   return one(WantLease{request->wanted_bytes, wants_descriptors_});
 }
 
-ProviderActions ProviderSession::on_attach(std::span<const std::byte> body) {
+ProviderActions ProviderSession::on_attach(std::span<const std::byte> body, std::uint64_t now_ms) {
   const auto attach = decode_attach(body);
   if (!attach) {
     return on_malformed(attach.error());
   }
+  if ((attach->lane != 0) != (role_ == Role::kData)) {
+    return on_malformed(
+        {ErrorCode::kProtocol, fmt::format("ATTACH lane is {} on a {} connection", attach->lane,
+                                           role_ == Role::kData ? "data" : "control")});
+  }
   state_ = State::kAttaching;
+  next_pending_ms_ = now_ms + kPendingIntervalMs;
   lease_id_ = attach->lease_id;
-  return one(WantAttach{*role_, attach->lease_id, attach->token});
+  return one(WantAttach{*role_, attach->lease_id, attach->token, attach->lane});
 }
 
 ProviderActions ProviderSession::on_error(std::span<const std::byte> body) {
@@ -247,6 +267,9 @@ std::uint64_t ProviderSession::next_deadline_ms() const {
       return role_ == Role::kData ? handshake_deadline_ms : last_frame_ms_ + options_.idle_limit_ms;
     case State::kLeased:
       return last_frame_ms_ + silence_limit_ms_;
+    case State::kGranting:
+    case State::kAttaching:
+      return next_pending_ms_;
     default:
       return kNever;
   }
@@ -255,6 +278,10 @@ std::uint64_t ProviderSession::next_deadline_ms() const {
 ProviderActions ProviderSession::on_tick(std::uint64_t now_ms) {
   if (now_ms < next_deadline_ms()) {
     return {};
+  }
+  if (state_ == State::kGranting || state_ == State::kAttaching) {
+    next_pending_ms_ = now_ms + kPendingIntervalMs;
+    return one(SendFrame{encode_empty(FrameType::kPending, tag_)});
   }
   const std::uint64_t since_ms =
       state_ == State::kLeased || role_ == Role::kControl ? last_frame_ms_ : accepted_at_ms_;
@@ -265,16 +292,14 @@ ProviderActions ProviderSession::on_tick(std::uint64_t now_ms) {
 
 // ---- what the provider decides ----
 
-ProviderActions ProviderSession::grant(const LeaseTerms& terms,
-                                       std::span<const RegionEntry> regions, std::uint64_t now_ms) {
+ProviderActions ProviderSession::grant(const LeaseTerms& terms, std::uint64_t now_ms) {
   assert(state_ == State::kGranting || state_ == State::kClosed);
-  assert(regions.size() == terms.region_count);
   if (state_ == State::kClosed) {
     return {};
   }
   lease_id_ = terms.lease_id;
   enter_leased(terms, now_ms);
-  return grant_frames(tag_, terms, regions, wants_descriptors_);
+  return grant_frames(tag_, terms, wants_descriptors_);
 }
 
 ProviderActions ProviderSession::wait(std::uint64_t reclaiming_bytes, std::uint32_t retry_ms,
@@ -288,7 +313,9 @@ ProviderActions ProviderSession::wait(std::uint64_t reclaiming_bytes, std::uint3
   return one(SendFrame{encode(tag_, LeaseWait{reclaiming_bytes, retry_ms, 0})});
 }
 
-ProviderActions ProviderSession::attached(const LeaseTerms& terms, std::uint64_t now_ms) {
+ProviderActions ProviderSession::attached(const LeaseTerms& terms,
+                                          std::span<const RegionEntry> regions,
+                                          std::uint64_t now_ms) {
   assert(state_ == State::kAttaching || state_ == State::kClosed);
   if (state_ == State::kClosed) {
     return {};
@@ -298,9 +325,7 @@ ProviderActions ProviderSession::attached(const LeaseTerms& terms, std::uint64_t
   } else {
     state_ = State::kAttached;
   }
-  return one(
-      SendFrame{encode(tag_, Attached{terms.size_bytes(), terms.region_bytes, terms.region_count,
-                                      terms.heartbeat_interval_ms, terms.grace_ms, 0})});
+  return attached_frames(tag_, terms, regions);
 }
 
 ProviderActions ProviderSession::stats(std::uint64_t tag, const StatsReply& reply) {

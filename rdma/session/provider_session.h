@@ -73,14 +73,15 @@ class ProviderSession {
   // After the session was closed these do nothing: where memory was reserved for an answer, look at
   // state() first.
 
-  // Answers WantLease. regions.size() == terms.region_count.
-  ProviderActions grant(const LeaseTerms& terms, std::span<const RegionEntry> regions,
-                        std::uint64_t now_ms);
-  // Answers WantLease: memory is still being zeroed.
+  // Answers WantLease.
+  ProviderActions grant(const LeaseTerms& terms, std::uint64_t now_ms);
+  // Answers WantLease: the memory is not there yet.
   ProviderActions wait(std::uint64_t reclaiming_bytes, std::uint32_t retry_ms,
                        std::uint64_t now_ms);
-  // Answers WantAttach.
-  ProviderActions attached(const LeaseTerms& terms, std::uint64_t now_ms);
+  // Answers WantAttach. `regions`: how this connection names them, terms.region_count of them, or
+  // none where a region is its number.
+  ProviderActions attached(const LeaseTerms& terms, std::span<const RegionEntry> regions,
+                           std::uint64_t now_ms);
   // Answers WantStats.
   ProviderActions stats(std::uint64_t tag, const StatsReply& reply);
   // Answers WantRelease.
@@ -107,8 +108,8 @@ class ProviderSession {
                            std::uint64_t now_ms);
   ProviderActions on_auth(const FrameHeader& header, std::span<const std::byte> body,
                           std::uint64_t now_ms);
-  ProviderActions on_lease_request(std::span<const std::byte> body);
-  ProviderActions on_attach(std::span<const std::byte> body);
+  ProviderActions on_lease_request(std::span<const std::byte> body, std::uint64_t now_ms);
+  ProviderActions on_attach(std::span<const std::byte> body, std::uint64_t now_ms);
   ProviderActions on_error(std::span<const std::byte> body);
   void enter_leased(const LeaseTerms& terms, std::uint64_t now_ms);
   void enter_ready(std::uint64_t now_ms);
@@ -120,7 +121,8 @@ class ProviderSession {
   State state_ = State::kHello;
   std::uint64_t accepted_at_ms_;
   std::uint64_t last_frame_ms_;
-  std::uint64_t tag_ = 0;  // of the frame that is being answered
+  std::uint64_t next_pending_ms_ = 0;  // in the states that work on an answer
+  std::uint64_t tag_ = 0;              // of the frame that is being answered
   std::string requester_name_;
   std::optional<Role> role_;
   std::uint16_t version_ = 0;

@@ -16,9 +16,10 @@ namespace rram {
 namespace {
 
 // In the order of State.
-constexpr std::array<std::string_view, 12> kStateNames = {
-    "START",   "HELLO_SENT",  "AUTH",   "READY",        "LEASE_SENT", "LEASE_WAITING",
-    "REGIONS", "ATTACH_SENT", "LEASED", "RELEASE_SENT", "ATTACHED",   "CLOSED"};
+constexpr std::array<std::string_view, 13> kStateNames = {
+    "START",         "HELLO_SENT",  "AUTH",        "READY",   "LEASE_SENT",
+    "LEASE_WAITING", "DESCRIPTORS", "ATTACH_SENT", "REGIONS", "LEASED",
+    "RELEASE_SENT",  "ATTACHED",    "CLOSED"};
 
 constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
 
@@ -67,12 +68,13 @@ FrameSet RequesterSession::accepted() const {
     case State::kReady:
       return FrameSet(kStatsReply, kError);
     case State::kLeaseSent:
-      return FrameSet(kLeaseGrant, kLeaseWait, kError);
-    case State::kRegions:
-      return regions_.size() < terms_.region_count ? FrameSet(kRegions, kError)
-                                                   : FrameSet(kRegionFds, kError);
+      return FrameSet(kLeaseGrant, kLeaseWait, kPending, kError);
+    case State::kDescriptors:
+      return FrameSet(kRegionFds, kError);
     case State::kAttachSent:
-      return FrameSet(FrameType::kAttached, kError);
+      return FrameSet(FrameType::kAttached, kPending, kError);
+    case State::kRegions:
+      return FrameSet(FrameType::kRegions, kError);
     case State::kLeased:
       return FrameSet(kHeartbeatReply, kStatsReply, kError);
     case State::kReleaseSent:
@@ -114,8 +116,8 @@ RequesterActions RequesterSession::on_frame(const FrameHeader& header,
   return dispatch(header, body, descriptor_count, now_ms);
 }
 
-// AUTH answers nothing; REGIONS and REGION_FDS answer a request together with the grant before
-// them.
+// AUTH answers nothing; REGIONS and REGION_FDS answer a request together with the frame before
+// them, PENDING together with the one after it.
 Status RequesterSession::check_tag(const FrameHeader& header) const {
   if (header.type == FrameType::kAuth) {
     return header.tag == 0
@@ -162,6 +164,8 @@ RequesterActions RequesterSession::dispatch(const FrameHeader& header,
       return on_region_fds(body, descriptor_count, now_ms);
     case FrameType::kAttached:
       return on_attached(body, now_ms);
+    case FrameType::kPending:
+      return on_pending(now_ms);
     case FrameType::kHeartbeatReply:
       confirm_lease();
       unanswered_.pop_front();
@@ -258,7 +262,7 @@ RequesterActions RequesterSession::pursue_goal(std::uint64_t now_ms) {
                        "the provider was restarted, the memory that it lent before is lost");
     }
     state_ = State::kAttachSent;
-    const Attach attach{join->terms.lease_id, join->terms.token};
+    const Attach attach{join->terms.lease_id, join->terms.token, join->lane};
     return one(SendFrame{
         ask(encode(next_tag_, attach), FrameType::kAttach, now_ms, options_.reply_limit_ms)});
   }
@@ -284,8 +288,8 @@ RequesterActions RequesterSession::on_lease_grant(std::span<const std::byte> bod
   if (!grant) {
     return on_malformed(grant.error());
   }
-  descriptors_follow_ = (grant->flags & kGrantDescriptors) != 0;
-  if (descriptors_follow_ != std::get<TakeLease>(options_.goal).descriptors) {
+  const bool descriptors_follow = (grant->flags & kGrantDescriptors) != 0;
+  if (descriptors_follow != std::get<TakeLease>(options_.goal).descriptors) {
     return on_malformed(
         {ErrorCode::kProtocol,
          fmt::format("LEASE_GRANT flags is {}, not what was asked for", grant->flags)});
@@ -301,9 +305,15 @@ RequesterActions RequesterSession::on_lease_grant(std::span<const std::byte> bod
             grant->region_count,
             grant->heartbeat_interval_ms,
             grant->grace_ms};
-  state_ = State::kRegions;
+  if (!descriptors_follow) return finish_grant({}, now_ms);
+  state_ = State::kDescriptors;
   deadline_ms_ = now_ms + options_.reply_limit_ms;
   return {};
+}
+
+RequesterActions RequesterSession::on_pending(std::uint64_t now_ms) {
+  unanswered_.front().deadline_ms = now_ms + options_.reply_limit_ms;
+  return one(AnswerPending{});
 }
 
 RequesterActions RequesterSession::on_lease_wait(std::span<const std::byte> body,
@@ -316,30 +326,6 @@ RequesterActions RequesterSession::on_lease_wait(std::span<const std::byte> body
   state_ = State::kLeaseWaiting;
   deadline_ms_ = now_ms + wait->retry_ms;
   return one(LeaseDelayed{wait->reclaiming_bytes, wait->retry_ms});
-}
-
-RequesterActions RequesterSession::on_regions(std::span<const std::byte> body,
-                                              std::uint64_t now_ms) {
-  const auto decoded = decode_regions(body);
-  if (!decoded) {
-    return on_malformed(decoded.error());
-  }
-  if (decoded->first_index != regions_.size() ||
-      decoded->regions.size() > terms_.region_count - regions_.size()) {
-    return on_malformed({ErrorCode::kProtocol,
-                         fmt::format("REGIONS has {} regions from index {}, but {} of {} are known",
-                                     decoded->regions.size(), decoded->first_index, regions_.size(),
-                                     terms_.region_count)});
-  }
-  for (const RegionEntry& region : decoded->regions) {
-    if (region.length != terms_.region_bytes) {
-      return on_malformed(
-          {ErrorCode::kProtocol, fmt::format("REGIONS length is {}, LEASE_GRANT region_bytes {}",
-                                             region.length, terms_.region_bytes)});
-    }
-  }
-  regions_.insert(regions_.end(), decoded->regions.begin(), decoded->regions.end());
-  return finish_grant_if_complete({}, now_ms);
 }
 
 RequesterActions RequesterSession::on_region_fds(std::span<const std::byte> body,
@@ -362,21 +348,17 @@ RequesterActions RequesterSession::on_region_fds(std::span<const std::byte> body
                                            fds->count, descriptor_count)});
   }
   descriptor_regions_ += fds->count;
-  return finish_grant_if_complete(one(TakeDescriptors{fds->first_index, fds->count}), now_ms);
+  deadline_ms_ = now_ms + options_.reply_limit_ms;
+  RequesterActions actions = one(TakeDescriptors{fds->first_index, fds->count});
+  if (descriptor_regions_ < terms_.region_count) return actions;
+  return finish_grant(std::move(actions), now_ms);
 }
 
-RequesterActions RequesterSession::finish_grant_if_complete(RequesterActions actions,
-                                                            std::uint64_t now_ms) {
-  deadline_ms_ = now_ms + options_.reply_limit_ms;
-  const bool regions_complete = regions_.size() == terms_.region_count;
-  const bool descriptors_complete =
-      !descriptors_follow_ || descriptor_regions_ == terms_.region_count;
-  if (regions_complete && descriptors_complete) {
-    confirm_lease();
-    unanswered_.pop_front();
-    enter_leased(now_ms);
-    actions.emplace_back(LeaseReady{terms_, std::move(regions_)});
-  }
+RequesterActions RequesterSession::finish_grant(RequesterActions actions, std::uint64_t now_ms) {
+  confirm_lease();
+  unanswered_.pop_front();
+  enter_leased(now_ms);
+  actions.emplace_back(LeaseReady{terms_});
   return actions;
 }
 
@@ -386,7 +368,8 @@ RequesterActions RequesterSession::on_attached(std::span<const std::byte> body,
   if (!attached) {
     return on_malformed(attached.error());
   }
-  terms_ = std::get<JoinLease>(options_.goal).terms;
+  const auto& goal = std::get<JoinLease>(options_.goal);
+  terms_ = goal.terms;
   if (attached->region_bytes != terms_.region_bytes ||
       attached->region_count != terms_.region_count) {
     return on_malformed({ErrorCode::kProtocol,
@@ -394,8 +377,47 @@ RequesterActions RequesterSession::on_attached(std::span<const std::byte> body,
                                      attached->region_count, attached->region_bytes,
                                      terms_.region_count, terms_.region_bytes)});
   }
+  const bool regions_follow = (attached->flags & kAttachedRegions) != 0;
+  if (regions_follow != goal.wants_regions) {
+    return on_malformed({ErrorCode::kProtocol,
+                         fmt::format("ATTACHED flags is {}, but this connection {} regions",
+                                     attached->flags, goal.wants_regions ? "needs" : "takes no")});
+  }
   terms_.heartbeat_interval_ms = attached->heartbeat_interval_ms;
   terms_.grace_ms = attached->grace_ms;
+  if (!regions_follow) return finish_attach(now_ms);
+  state_ = State::kRegions;
+  deadline_ms_ = now_ms + options_.reply_limit_ms;
+  return {};
+}
+
+RequesterActions RequesterSession::on_regions(std::span<const std::byte> body,
+                                              std::uint64_t now_ms) {
+  const auto decoded = decode_regions(body);
+  if (!decoded) {
+    return on_malformed(decoded.error());
+  }
+  if (decoded->first_index != regions_.size() ||
+      decoded->regions.size() > terms_.region_count - regions_.size()) {
+    return on_malformed({ErrorCode::kProtocol,
+                         fmt::format("REGIONS has {} regions from index {}, but {} of {} are known",
+                                     decoded->regions.size(), decoded->first_index, regions_.size(),
+                                     terms_.region_count)});
+  }
+  for (const RegionEntry& region : decoded->regions) {
+    if (region.length != terms_.region_bytes) {
+      return on_malformed(
+          {ErrorCode::kProtocol, fmt::format("REGIONS length is {}, ATTACHED region_bytes {}",
+                                             region.length, terms_.region_bytes)});
+    }
+  }
+  regions_.insert(regions_.end(), decoded->regions.begin(), decoded->regions.end());
+  deadline_ms_ = now_ms + options_.reply_limit_ms;
+  if (regions_.size() < terms_.region_count) return {};
+  return finish_attach(now_ms);
+}
+
+RequesterActions RequesterSession::finish_attach(std::uint64_t now_ms) {
   confirm_lease();
   unanswered_.pop_front();
   if (options_.role == Role::kControl) {
@@ -403,7 +425,7 @@ RequesterActions RequesterSession::on_attached(std::span<const std::byte> body,
   } else {
     state_ = State::kAttached;
   }
-  return one(LeaseJoined{terms_});
+  return one(LeaseJoined{terms_, std::move(regions_)});
 }
 
 RequesterActions RequesterSession::on_stats_reply(std::span<const std::byte> body) {
@@ -444,6 +466,7 @@ std::uint64_t RequesterSession::next_deadline_ms() const {
     case State::kAttached:
       return kNever;
     case State::kAuth:
+    case State::kDescriptors:
     case State::kRegions:
     case State::kLeaseWaiting:
       return deadline_ms_;

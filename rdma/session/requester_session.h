@@ -31,8 +31,10 @@ struct TakeLease {
 };
 // A lease that this requester holds: a lane (data), or control after a cut.
 struct JoinLease {
-  LeaseTerms terms;           // as LeaseReady brought them
-  Incarnation incarnation{};  // of the provider that granted it
+  LeaseTerms terms;            // as LeaseReady brought them
+  Incarnation incarnation{};   // of the provider that granted it
+  std::uint64_t lane = 0;      // data: which of the lease's lanes, not 0; control: 0
+  bool wants_regions = false;  // this connection needs the regions' addresses and keys
 };
 // Only statistics; control only.
 struct ReadStats {};
@@ -58,8 +60,9 @@ class RequesterSession {
     kReady,
     kLeaseSent,
     kLeaseWaiting,
-    kRegions,
+    kDescriptors,
     kAttachSent,
+    kRegions,
     kLeased,
     kReleaseSent,
     kAttached,
@@ -130,11 +133,13 @@ class RequesterSession {
   RequesterActions send_lease_request(std::uint64_t now_ms);
   RequesterActions on_lease_grant(std::span<const std::byte> body, std::uint64_t now_ms);
   RequesterActions on_lease_wait(std::span<const std::byte> body, std::uint64_t now_ms);
-  RequesterActions on_regions(std::span<const std::byte> body, std::uint64_t now_ms);
   RequesterActions on_region_fds(std::span<const std::byte> body, std::size_t descriptor_count,
                                  std::uint64_t now_ms);
-  RequesterActions finish_grant_if_complete(RequesterActions actions, std::uint64_t now_ms);
+  RequesterActions finish_grant(RequesterActions actions, std::uint64_t now_ms);
+  RequesterActions on_pending(std::uint64_t now_ms);
   RequesterActions on_attached(std::span<const std::byte> body, std::uint64_t now_ms);
+  RequesterActions on_regions(std::span<const std::byte> body, std::uint64_t now_ms);
+  RequesterActions finish_attach(std::uint64_t now_ms);
   RequesterActions on_stats_reply(std::span<const std::byte> body);
   RequesterActions on_error(std::span<const std::byte> body);
   RequesterActions heartbeat(std::uint64_t now_ms);
@@ -150,7 +155,8 @@ class RequesterSession {
   std::uint64_t next_tag_ = 1;
   // Requests without an answer, oldest first; answers come in this order.
   std::deque<Unanswered> unanswered_;
-  std::uint64_t deadline_ms_ = 0;  // kAuth, kRegions: of the next frame; kLeaseWaiting: ask again
+  // kAuth, kDescriptors, kRegions: of the next frame; kLeaseWaiting: ask again
+  std::uint64_t deadline_ms_ = 0;
   std::uint64_t next_heartbeat_ms_ = 0;
   std::uint64_t lease_valid_until_ms_ = 0;
   FrameBytes hello_frame_;
@@ -158,7 +164,6 @@ class RequesterSession {
   std::optional<PskHandshake> handshake_;
   std::uint32_t auth_frames_ = 0;
   LeaseTerms terms_;
-  bool descriptors_follow_ = false;
   std::vector<RegionEntry> regions_;
   std::uint32_t descriptor_regions_ = 0;  // regions whose descriptors have come
 };

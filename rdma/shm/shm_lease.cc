@@ -12,8 +12,9 @@ namespace rram {
 Task<Result<std::unique_ptr<HeldLease>>> ShmLease::take(EventLoop& loop, Endpoint endpoint,
                                                         LeaseOptions options) {
   const std::uint64_t timeout_ms = options.timeout_ms;
-  Result<std::unique_ptr<ControlConnection>> control = co_await ControlConnection::open(
-      loop, std::make_unique<SocketDialer>(std::move(endpoint)), std::move(options), true);
+  Result<std::unique_ptr<ControlConnection>> control =
+      co_await ControlConnection::open(loop, std::make_unique<SocketDialer>(std::move(endpoint)),
+                                       std::move(options), MemoryNames::kDescriptors);
   if (!control) co_return std::unexpected(control.error());
   const std::uint64_t region_bytes = (*control)->regions().front().length_bytes;
   Result<std::shared_ptr<const SegmentMap>> segments =
@@ -28,15 +29,11 @@ Task<Result<std::unique_ptr<HeldLease>>> ShmLease::take(EventLoop& loop, Endpoin
 
 ShmLease::ShmLease(std::unique_ptr<ControlConnection> control,
                    std::shared_ptr<const SegmentMap> segments)
-    : control_(std::move(control)), segments_(std::move(segments)) {
+    : ControlledLease(std::move(control)), segments_(std::move(segments)) {
   begin_life();
-  control_->set_on_confirmed([this](std::uint64_t valid_until_ms) {
+  this->control().set_on_confirmed([this](std::uint64_t valid_until_ms) {
     const std::shared_ptr<ProviderLife> provider_life = life();
     if (!provider_life->is_over()) provider_life->confirm(valid_until_ms);
-  });
-  control_->set_on_ended([this](const Error& reason) {
-    life()->end(reason);
-    note_disconnected(reason);
   });
 }
 
@@ -47,21 +44,21 @@ std::shared_ptr<ProviderLife> ShmLease::life() {
 
 void ShmLease::begin_life() {
   auto fresh = std::make_shared<ProviderLife>();
-  fresh->confirm(control_->lease_valid_until_ms());
+  fresh->confirm(control().lease_valid_until_ms());
   const std::lock_guard lock(life_mutex_);
   life_ = std::move(fresh);
 }
 
-Task<Result<std::unique_ptr<Lane>>> ShmLease::open_lane(EventLoop& loop,
+Task<Result<std::unique_ptr<Lane>>> ShmLease::open_lane(EventLoop& loop, std::uint64_t /*lane*/,
                                                         std::uint64_t /*timeout_ms*/) {
   std::shared_ptr<ProviderLife> provider_life = life();
   if (provider_life->is_over()) {
     co_return fail(ErrorCode::kDisconnected, provider_life->reason().message);
   }
   if (!provider_life->is_confirmed()) {
-    co_return fail(ErrorCode::kDisconnected,
-                   fmt::format("{}: the provider has not confirmed the lease for too long",
-                               control_->provider_text()));
+    co_return fail(
+        ErrorCode::kDisconnected,
+        fmt::format("{}: the provider has not confirmed the lease for too long", provider_text()));
   }
   co_return std::make_unique<ShmLane>(loop, segments_, std::move(provider_life));
 }
@@ -69,16 +66,16 @@ Task<Result<std::unique_ptr<Lane>>> ShmLease::open_lane(EventLoop& loop,
 Task<Status> ShmLease::reconnect(std::uint64_t timeout_ms) {
   // Lanes of the old connection stay broken, whatever becomes of the new one.
   life()->end({ErrorCode::kDisconnected,
-               fmt::format("{}: the control connection is made anew", control_->provider_text())});
-  Status status = co_await control_->reconnect(timeout_ms);
+               fmt::format("{}: the control connection is made anew", provider_text())});
+  Status status = co_await ControlledLease::reconnect(timeout_ms);
   if (status) begin_life();
   co_return status;
 }
 
 Task<> ShmLease::release(std::uint64_t timeout_ms) {
-  life()->end({ErrorCode::kCancelled,
-               fmt::format("{}: the lease was given back", control_->provider_text())});
-  co_await control_->release(timeout_ms);
+  life()->end(
+      {ErrorCode::kCancelled, fmt::format("{}: the lease was given back", provider_text())});
+  co_await ControlledLease::release(timeout_ms);
 }
 
 }  // namespace rram

@@ -4,29 +4,23 @@
 
 #include <memory>
 #include <mutex>
-#include <string>
 #include <string_view>
-#include <vector>
 
-#include "rdma/control/control_connection.h"
-#include "rdma/held_lease.h"
+#include "rdma/control/controlled_lease.h"
 #include "rdma/shm/provider_life.h"
 #include "rdma/shm/segment_map.h"
 
 namespace rram {
 
-class ShmLease final : public HeldLease {
+class ShmLease final : public ControlledLease {
  public:
   // `endpoint`: kUnix. kRefused, among other reasons, if the provider does not share its memory.
   static Task<Result<std::unique_ptr<HeldLease>>> take(EventLoop& loop, Endpoint endpoint,
                                                        LeaseOptions options);
 
   [[nodiscard]] std::string_view transport_name() const override { return "shm"; }
-  [[nodiscard]] std::string provider_text() const override { return control_->provider_text(); }
-  [[nodiscard]] const std::vector<RemoteRegion>& regions() const override {
-    return control_->regions();
-  }
-  Task<Result<std::unique_ptr<Lane>>> open_lane(EventLoop& loop, std::uint64_t timeout_ms) override;
+  Task<Result<std::unique_ptr<Lane>>> open_lane(EventLoop& loop, std::uint64_t lane,
+                                                std::uint64_t timeout_ms) override;
   Task<Status> reconnect(std::uint64_t timeout_ms) override;
   Task<> release(std::uint64_t timeout_ms) override;
 
@@ -34,8 +28,8 @@ class ShmLease final : public HeldLease {
   ShmLease(std::unique_ptr<ControlConnection> control, std::shared_ptr<const SegmentMap> segments);
   std::shared_ptr<ProviderLife> life();
   void begin_life();
+  void on_control_ended(const Error& reason) override { life()->end(reason); }
 
-  std::unique_ptr<ControlConnection> control_;
   const std::shared_ptr<const SegmentMap> segments_;
   std::mutex life_mutex_;  // guards life_, which open_lane() reads on other threads; a leaf
   std::shared_ptr<ProviderLife> life_;

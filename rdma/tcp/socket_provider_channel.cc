@@ -13,12 +13,14 @@ Task<Status> SocketProviderChannel::send_with_descriptors(FrameBytes frame,
                                      std::move(descriptors));
 }
 
-Task<Result<std::vector<RegionEntry>>> SocketProviderChannel::export_lease(
-    LeaseId /*id*/, std::vector<std::span<std::byte>> regions) {
-  std::vector<RegionEntry> entries;
-  entries.reserve(regions.size());
-  for (const std::span<std::byte> region : regions) entries.push_back({0, region.size(), 0});
-  co_return std::move(entries);
+Task<Status> SocketProviderChannel::prepare(LeaseId /*id*/,
+                                            std::vector<std::span<std::byte>> /*regions*/) {
+  co_return Status{};
+}
+
+Task<Result<std::vector<RegionEntry>>> SocketProviderChannel::join(
+    LeaseId /*id*/, std::vector<std::span<std::byte>> /*regions*/) {
+  co_return std::vector<RegionEntry>{};
 }
 
 std::unique_ptr<DataServer> SocketProviderChannel::make_data_server(

@@ -15,9 +15,9 @@ class SocketProviderChannel final : public ProviderChannel {
   [[nodiscard]] ByteChannel& bytes() override { return channel_; }
   Task<Status> send_with_descriptors(FrameBytes frame, std::vector<int> descriptors) override;
   // Over a socket a region is its number.
-  Task<Result<std::vector<RegionEntry>>> export_lease(
-      LeaseId id, std::vector<std::span<std::byte>> regions) override;
-  Status join(const LeaseId& /*id*/) override { return {}; }
+  Task<Status> prepare(LeaseId id, std::vector<std::span<std::byte>> regions) override;
+  Task<Result<std::vector<RegionEntry>>> join(LeaseId id,
+                                              std::vector<std::span<std::byte>> regions) override;
   std::unique_ptr<DataServer> make_data_server(std::vector<std::span<std::byte>> regions,
                                                DataCounters& counters) override;
 

@@ -24,8 +24,8 @@ void drop_unsent_on_close(int socket) {
 
 }  // namespace
 
-TcpLane::TcpLane(EventLoop& loop, UniqueFd socket, std::string peer)
-    : Lane(loop), socket_(std::move(socket)), peer_(std::move(peer)) {
+TcpLane::TcpLane(EventLoop& loop, UniqueFd socket, std::string peer, LaneIdentity identity)
+    : Lane(loop, std::move(identity)), socket_(std::move(socket)), peer_(std::move(peer)) {
   start_watch();
 }
 

@@ -27,7 +27,7 @@ namespace rram {
 class TcpLane final : public Lane, private Flusher {
  public:
   // `peer`: the provider, for messages: "tcp://10.0.0.1:7470 (node1)".
-  TcpLane(EventLoop& loop, UniqueFd socket, std::string peer);
+  TcpLane(EventLoop& loop, UniqueFd socket, std::string peer, LaneIdentity identity = {});
   ~TcpLane() override;
 
   [[nodiscard]] std::string_view transport_name() const override { return "tcp"; }

@@ -8,27 +8,20 @@ namespace rram {
 
 Task<Result<std::unique_ptr<HeldLease>>> TcpLease::take(EventLoop& loop, Endpoint endpoint,
                                                         LeaseOptions options) {
-  Result<std::unique_ptr<ControlConnection>> control = co_await ControlConnection::open(
-      loop, std::make_unique<SocketDialer>(std::move(endpoint)), std::move(options), false);
+  Result<std::unique_ptr<ControlConnection>> control =
+      co_await ControlConnection::open(loop, std::make_unique<SocketDialer>(std::move(endpoint)),
+                                       std::move(options), MemoryNames::kNumbers);
   if (!control) co_return std::unexpected(control.error());
   co_return std::unique_ptr<HeldLease>(new TcpLease(std::move(*control)));
 }
 
-TcpLease::TcpLease(std::unique_ptr<ControlConnection> control) : control_(std::move(control)) {
-  control_->set_on_ended([this](const Error& reason) { note_disconnected(reason); });
+Task<Result<std::unique_ptr<Lane>>> TcpLease::open_lane(EventLoop& loop, std::uint64_t lane,
+                                                        std::uint64_t timeout_ms) {
+  Result<DataConnection> data = co_await control().open_data(loop, lane, timeout_ms);
+  if (!data) co_return std::unexpected(data.error());
+  UniqueFd socket = static_cast<SocketChannel&>(*data->channel).take_socket();
+  co_return std::make_unique<TcpLane>(loop, std::move(socket), provider_text(),
+                                      std::move(data->identity));
 }
-
-Task<Result<std::unique_ptr<Lane>>> TcpLease::open_lane(EventLoop& loop, std::uint64_t timeout_ms) {
-  Result<std::unique_ptr<ByteChannel>> channel = co_await control_->open_data(loop, timeout_ms);
-  if (!channel) co_return std::unexpected(channel.error());
-  UniqueFd socket = static_cast<SocketChannel&>(**channel).take_socket();
-  co_return std::make_unique<TcpLane>(loop, std::move(socket), control_->provider_text());
-}
-
-Task<Status> TcpLease::reconnect(std::uint64_t timeout_ms) {
-  return control_->reconnect(timeout_ms);
-}
-
-Task<> TcpLease::release(std::uint64_t timeout_ms) { return control_->release(timeout_ms); }
 
 }  // namespace rram

@@ -38,6 +38,14 @@ Status make_completion_queue(ibv_context* device, unsigned entries,
 
 }  // namespace
 
+Error work_failure(ibv_wc_status status) {
+  // Without an answer the peer may be there still: the network between may be what is broken.
+  const bool is_silent = status == IBV_WC_RETRY_EXC_ERR || status == IBV_WC_RNR_RETRY_EXC_ERR ||
+                         status == IBV_WC_RESP_TIMEOUT_ERR;
+  return {is_silent ? ErrorCode::kTimedOut : ErrorCode::kDisconnected,
+          fmt::format("the RDMA connection failed: {}", ibv_wc_status_str(status))};
+}
+
 Result<std::unique_ptr<QueuePair>> QueuePair::create(CmEndpoint& endpoint, ibv_pd& domain,
                                                      const Options& options) {
   ibv_context* device = endpoint.id()->verbs;

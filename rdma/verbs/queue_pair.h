@@ -29,6 +29,9 @@ struct WorkResult {
   std::uint32_t immediate = 0;       // of a receive; what the sender gave, 0 if nothing
 };
 
+// Why a connection has failed of which a piece of work ended so.
+Error work_failure(ibv_wc_status status);
+
 class WorkTarget {
  public:
   WorkTarget() = default;

@@ -48,13 +48,7 @@ Status VerbsChannel::set_up(ibv_pd& domain, const Options& options) {
       QueuePair::create(*endpoint_, domain, queue_options);
   if (!queue_pair) return std::unexpected(queue_pair.error());
   queue_pair_ = std::move(*queue_pair);
-  queue_pair_->set_on_failed([this](ibv_wc_status status) {
-    // Without an answer the peer may be there still: the network between may be what is broken.
-    const bool is_silent = status == IBV_WC_RETRY_EXC_ERR || status == IBV_WC_RNR_RETRY_EXC_ERR ||
-                           status == IBV_WC_RESP_TIMEOUT_ERR;
-    end({is_silent ? ErrorCode::kTimedOut : ErrorCode::kDisconnected,
-         fmt::format("the RDMA connection failed: {}", ibv_wc_status_str(status))});
-  });
+  queue_pair_->set_on_failed([this](ibv_wc_status status) { end(work_failure(status)); });
   for (std::uint32_t slot = 0; slot < kReceives; ++slot) post_receive(slot);
   for (std::uint32_t slot = 0; slot < kSends; ++slot) free_sends_.push_back(slot);
   return {};

@@ -111,46 +111,22 @@ Status begin_connecting(CmEndpoint& endpoint, const std::optional<LeaseId>& leas
   return fail_errno(errno, "cannot begin an RDMA connection");
 }
 
+std::unexpected<Error> fail_with(const Endpoint& endpoint, const Error& error) {
+  return fail(error.code, fmt::format("provider {}: {}", endpoint_text(endpoint), error.message));
+}
+
 }  // namespace
 
-std::unexpected<Error> VerbsDialer::fail_with(ErrorCode code, std::string_view why) const {
-  return fail(code, fmt::format("provider {}: {}", endpoint_text(endpoint_), why));
-}
-
-Task<Result<std::unique_ptr<ByteChannel>>> VerbsDialer::dial(EventLoop& loop,
-                                                             std::optional<LeaseId> lease,
-                                                             std::uint64_t deadline_ns) {
-  std::vector<SocketAddress> addresses;
-  if (address_) {
-    addresses.push_back(*address_);
-  } else {
-    Result<std::vector<SocketAddress>> found = co_await resolve(loop, endpoint_, deadline_ns);
-    if (!found) co_return std::unexpected(found.error());
-    addresses = std::move(*found);
-  }
-  Result<std::unique_ptr<ByteChannel>> channel = fail_with(ErrorCode::kNotFound, "has no address");
-  for (std::size_t i = 0; i < addresses.size(); ++i) {
-    const std::uint64_t now_ns = loop.now_ns();
-    const std::uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
-    channel =
-        co_await connect(loop, addresses[i], lease, now_ns + left_ns / (addresses.size() - i));
-    if (!channel) continue;
-    if (!address_) address_ = addresses[i];
-    break;
-  }
-  co_return std::move(channel);
-}
-
-Task<Result<std::unique_ptr<ByteChannel>>> VerbsDialer::connect(EventLoop& loop,
+Task<Result<std::unique_ptr<ByteChannel>>> VerbsDialer::connect(EventLoop& loop, Endpoint endpoint,
                                                                 SocketAddress address,
                                                                 std::optional<LeaseId> lease,
                                                                 std::uint64_t deadline_ns) {
   Result<std::unique_ptr<CmEndpoint>> made = CmEndpoint::create(loop);
-  if (!made) co_return fail_with(made.error().code, made.error().message);
-  std::unique_ptr<CmEndpoint> endpoint = std::move(*made);
-  Status status = co_await find_route(*endpoint, address, deadline_ns);
+  if (!made) co_return fail_with(endpoint, made.error());
+  std::unique_ptr<CmEndpoint> cm = std::move(*made);
+  Status status = co_await find_route(*cm, address, deadline_ns);
   if (status && !device_.empty()) {
-    const std::string_view found = ibv_get_device_name(endpoint->id()->verbs->device);
+    const std::string_view found = ibv_get_device_name(cm->id()->verbs->device);
     if (found != device_) {
       status = fail(
           ErrorCode::kUnavailable,
@@ -159,21 +135,21 @@ Task<Result<std::unique_ptr<ByteChannel>>> VerbsDialer::connect(EventLoop& loop,
   }
   Result<std::shared_ptr<LocalMemory>> memory = fail(ErrorCode::kCancelled);
   if (status) {
-    memory = memories_->of(*endpoint->id()->verbs);
+    memory = memories_->of(*cm->id()->verbs);
     if (!memory) status = std::unexpected(memory.error());
   }
   if (!status) {
-    co_await endpoint->close();
-    co_return fail_with(status.error().code, status.error().message);
+    co_await cm->close();
+    co_return fail_with(endpoint, status.error());
   }
   VerbsChannel::Options options;
   if (lease) options = {kLaneSendEntries, kLaneInlineBytes};
   ibv_pd& domain = (*memory)->domain();
   Result<std::unique_ptr<VerbsChannel>> channel =
-      VerbsChannel::create(endpoint, std::move(*memory), domain, options);
+      VerbsChannel::create(cm, std::move(*memory), domain, options);
   if (!channel) {
-    co_await endpoint->close();
-    co_return fail_with(channel.error().code, channel.error().message);
+    co_await cm->close();
+    co_return fail_with(endpoint, channel.error());
   }
   status = begin_connecting((*channel)->endpoint(), lease);
   if (status) {
@@ -181,7 +157,7 @@ Task<Result<std::unique_ptr<ByteChannel>>> VerbsDialer::connect(EventLoop& loop,
   }
   if (!status) {
     co_await (*channel)->close();
-    co_return fail_with(status.error().code, status.error().message);
+    co_return fail_with(endpoint, status.error());
   }
   (*channel)->begin();
   co_return std::unique_ptr<ByteChannel>(std::move(*channel));

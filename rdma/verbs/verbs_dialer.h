@@ -5,7 +5,6 @@
 #include <string>
 #include <utility>
 
-#include "rdma/control/dial.h"
 #include "rdma/control/dialer.h"
 #include "rdma/verbs/local_memory.h"
 
@@ -13,32 +12,19 @@ namespace rram {
 
 class VerbsDialer final : public Dialer {
  public:
-  // `endpoint`: kVerbs. `device`: the only RDMA device to use; empty: whichever leads there.
+  // `endpoint`: kVerbs. `device`: the only RDMA device to use; empty: whichever leads there. dial()
+  // gives a VerbsChannel; for a data connection with room for a lane's work.
   VerbsDialer(Endpoint endpoint, std::string device, std::shared_ptr<LocalMemories> memories)
-      : endpoint_(std::move(endpoint)),
-        device_(std::move(device)),
-        memories_(std::move(memories)) {}
-
-  [[nodiscard]] const Endpoint& endpoint() const override { return endpoint_; }
-  // A VerbsChannel; of a data connection with room for a lane's work.
-  Task<Result<std::unique_ptr<ByteChannel>>> dial(EventLoop& loop, std::optional<LeaseId> lease,
-                                                  std::uint64_t deadline_ns) override;
-
-  // The memory that lanes over this channel's device use.
-  Result<std::shared_ptr<LocalMemory>> memory_for(ibv_context& device) {
-    return memories_->of(device);
-  }
+      : Dialer(std::move(endpoint)), device_(std::move(device)), memories_(std::move(memories)) {}
 
  private:
-  Task<Result<std::unique_ptr<ByteChannel>>> connect(EventLoop& loop, SocketAddress address,
+  Task<Result<std::unique_ptr<ByteChannel>>> connect(EventLoop& loop, Endpoint endpoint,
+                                                     SocketAddress address,
                                                      std::optional<LeaseId> lease,
-                                                     std::uint64_t deadline_ns);
-  [[nodiscard]] std::unexpected<Error> fail_with(ErrorCode code, std::string_view why) const;
+                                                     std::uint64_t deadline_ns) override;
 
-  const Endpoint endpoint_;
   const std::string device_;
   const std::shared_ptr<LocalMemories> memories_;
-  std::optional<SocketAddress> address_;  // set by the first call and constant after it
 };
 
 }  // namespace rram

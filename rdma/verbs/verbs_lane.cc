@@ -38,17 +38,21 @@ std::size_t piece_limit(ibv_context& device, std::uint8_t port) {
 }  // namespace
 
 VerbsLane::VerbsLane(EventLoop& loop, std::unique_ptr<VerbsChannel> channel,
-                     std::shared_ptr<LocalMemory> memory, std::string peer)
-    : Lane(loop),
+                     std::shared_ptr<LocalMemory> memory, std::vector<RegionEntry> regions,
+                     std::string peer, LaneIdentity identity)
+    : Lane(loop, std::move(identity)),
       channel_(std::move(channel)),
       queue_pair_(channel_->queue_pair()),
       memory_(std::move(memory)),
+      regions_(std::move(regions)),
       peer_(std::move(peer)),
       max_piece_bytes_(
           piece_limit(*channel_->endpoint().id()->verbs, channel_->endpoint().id()->port_num)) {
-  channel_->set_on_ended([this](const Error& reason) {
-    break_lane(Error{reason.code, fmt::format("{}: {}", peer_, reason.message)});
-  });
+  channel_->set_on_ended([this](const Error& reason) { break_lane(in_peers_name(reason)); });
+}
+
+Error VerbsLane::in_peers_name(const Error& reason) const {
+  return {reason.code, fmt::format("{}: {}", peer_, reason.message)};
 }
 
 VerbsLane::~VerbsLane() {
@@ -107,9 +111,9 @@ void VerbsLane::post_piece(Operation& operation) {
   if (!is_read && piece.size() <= queue_pair_.inline_bytes()) {
     request.send_flags = IBV_SEND_INLINE;
   }
-  request.wr.rdma.remote_addr =
-      operation.region->base + operation.offset_bytes + progress.posted_bytes;
-  request.wr.rdma.rkey = static_cast<std::uint32_t>(operation.region->key);
+  const RegionEntry& region = regions_[operation.region->index];
+  request.wr.rdma.remote_addr = region.base + operation.offset_bytes + progress.posted_bytes;
+  request.wr.rdma.rkey = static_cast<std::uint32_t>(region.key);
   progress.posted_bytes += piece.size();
   ++progress.pieces_under_way;
   queue_pair_.add_send(request,
@@ -121,7 +125,10 @@ void VerbsLane::post_piece(Operation& operation) {
 // ---- completions -------------------------------------------------------------------------------
 
 void VerbsLane::on_work_done(const WorkResult& result) {
-  finish_piece(*std::bit_cast<Operation*>(result.cookie), result.status == IBV_WC_SUCCESS);
+  const bool is_good = result.status == IBV_WC_SUCCESS;
+  // The channel tells of its end only after all of its work: too late for whoever waits for this.
+  if (!is_good) mark_broken(in_peers_name(work_failure(result.status)));
+  finish_piece(*std::bit_cast<Operation*>(result.cookie), is_good);
   if (next_ != operations_.end()) loop().flush_later(*this);
 }
 
@@ -167,7 +174,7 @@ void VerbsLane::on_tick() {
 // ---- breaking and closing ----------------------------------------------------------------------
 
 void VerbsLane::break_lane(Error reason) {
-  if (is_broken()) return;
+  if (std::exchange(is_ending_, true)) return;
   mark_broken(std::move(reason));
   queue_pair_.fail();  // the device lets go of every buffer, and what was posted completes
   fail_waiting();

@@ -20,14 +20,17 @@
 #include "rdma/transport.h"
 #include "rdma/verbs/local_memory.h"
 #include "rdma/verbs/verbs_channel.h"
+#include "rdma/wire/frames.h"
 
 namespace rram {
 
 class VerbsLane final : public Lane, private Flusher, private WorkTarget {
  public:
   // `channel`: after the handshake of a data connection (ATTACHED). `memory`: of its device.
+  // `regions`: of the lease, as this channel's device at the provider names them.
   VerbsLane(EventLoop& loop, std::unique_ptr<VerbsChannel> channel,
-            std::shared_ptr<LocalMemory> memory, std::string peer);
+            std::shared_ptr<LocalMemory> memory, std::vector<RegionEntry> regions, std::string peer,
+            LaneIdentity identity = {});
   ~VerbsLane() override;
 
   [[nodiscard]] std::string_view transport_name() const override { return "verbs"; }
@@ -50,15 +53,18 @@ class VerbsLane final : public Lane, private Flusher, private WorkTarget {
   [[nodiscard]] std::optional<std::uint32_t> key_of(std::span<const std::byte> bytes) const;
   void on_tick();
   void break_lane(Error reason);
+  [[nodiscard]] Error in_peers_name(const Error& reason) const;
   void fail_waiting();
   [[nodiscard]] ErrorCode failure_of(const Operation& operation);
 
   std::unique_ptr<VerbsChannel> channel_;
   QueuePair& queue_pair_;
   const std::shared_ptr<LocalMemory> memory_;
+  const std::vector<RegionEntry> regions_;
   const std::string peer_;
   const std::size_t max_piece_bytes_;
   std::vector<Arena> arenas_;
+  bool is_ending_ = false;
 
   Operations operations_;                          // all that are in flight, oldest first
   Operations::iterator next_ = operations_.end();  // the first that is not posted completely

@@ -6,34 +6,17 @@
 #include <array>
 #include <cerrno>
 #include <optional>
-#include <system_error>
-#include <thread>
 #include <utility>
 
 namespace rram {
 
 namespace {
 
-struct Domain {
-  std::shared_ptr<void> owner;
-  ibv_pd* handle = nullptr;
-};
-
-// The lease's, or one for this connection alone.
-Result<Domain> domain_for(const VerbsRequest& request, const LeaseExports& exports) {
-  if (request.data.role == Role::kData) {
-    if (std::shared_ptr<LeaseExport> lease =
-            exports.find(request.data.lease_id, request.id->verbs)) {
-      ibv_pd* handle = &lease->domain();
-      return Domain{std::move(lease), handle};
-    }
-  }
-  std::shared_ptr<ibv_pd> own(ibv_alloc_pd(request.id->verbs), [](ibv_pd* domain) {
-    if (domain != nullptr) ibv_dealloc_pd(domain);
-  });
-  if (!own) return fail_errno(errno, "cannot make an RDMA protection domain");
-  ibv_pd* handle = own.get();
-  return Domain{std::move(own), handle};
+// For one connection alone.
+Result<std::shared_ptr<ibv_pd>> make_domain(ibv_context& device) {
+  UniqueProtectionDomain domain(ibv_alloc_pd(&device));
+  if (!domain) return fail_errno(errno, "cannot make an RDMA protection domain");
+  return std::shared_ptr<ibv_pd>(std::move(domain));
 }
 
 Status answer(VerbsChannel& channel, const VerbsRequest& request) {
@@ -86,42 +69,27 @@ class VerbsDataServer final : public DataServer {
   std::optional<Error> stopped_;
 };
 
-using MaybeExport = Result<std::shared_ptr<LeaseExport>>;
-
-// Registers on a thread of its own, and resumes on the loop.
-Task<MaybeExport> export_aside(EventLoop& loop, ibv_context& device,
-                               std::vector<std::span<std::byte>> regions,
-                               const std::vector<unsigned>& cpus) {
-  MaybeExport exported = fail(ErrorCode::kCancelled);
-  Notice done(loop);
-  std::jthread worker;
-  try {
-    worker = std::jthread([&] {
-      exported = LeaseExport::create(device, regions, cpus);
-      loop.post([&done] { done.give(); });
-    });
-  } catch (const std::system_error&) {
-    exported = fail(ErrorCode::kUnavailable, "the provider's host has no thread left");
-    done.give();
-  }
-  [[maybe_unused]] const bool is_given = co_await done.wait();
-  co_return std::move(exported);
-}
-
 }  // namespace
 
 Result<std::unique_ptr<VerbsProviderChannel>> VerbsProviderChannel::accept(EventLoop& loop,
                                                                            VerbsRequest request,
                                                                            LeaseExports& exports) {
-  Result<Domain> domain = domain_for(request, exports);
-  if (!domain) return std::unexpected(domain.error());
-  const bool is_in_lease = request.data.role == Role::kData &&
-                           exports.find(request.data.lease_id, request.id->verbs) == domain->owner;
+  ibv_context& device = *request.id->verbs;
+  Result<std::shared_ptr<LeaseExport>> exported = nullptr;
+  if (request.data.role == Role::kData) exported = exports.find(request.data.lease_id, device);
+  if (!exported) return std::unexpected(exported.error());
+  std::shared_ptr<void> owner = *exported;
+  ibv_pd* domain = *exported ? &(*exported)->domain() : nullptr;
+  if (domain == nullptr) {
+    Result<std::shared_ptr<ibv_pd>> own = make_domain(device);
+    if (!own) return std::unexpected(own.error());
+    domain = own->get();
+    owner = std::move(*own);
+  }
   Result<std::unique_ptr<CmEndpoint>> endpoint = CmEndpoint::adopt(loop, std::move(request.id));
   if (!endpoint) return std::unexpected(endpoint.error());
-  ibv_pd& handle = *domain->handle;
   Result<std::unique_ptr<VerbsChannel>> channel =
-      VerbsChannel::create(*endpoint, std::move(domain->owner), handle, {.is_guarded = true});
+      VerbsChannel::create(*endpoint, std::move(owner), *domain, {.is_guarded = true});
   if (!channel) return std::unexpected(channel.error());
   const Status answered = answer(**channel, request);
   if (answered) {
@@ -130,7 +98,7 @@ Result<std::unique_ptr<VerbsProviderChannel>> VerbsProviderChannel::accept(Event
     (*channel)->shut_down();  // its session ends at once, and closes it
   }
   return std::unique_ptr<VerbsProviderChannel>(new VerbsProviderChannel(
-      loop, std::move(*channel), request.data.lease_id, is_in_lease, exports));
+      loop, std::move(*channel), request.data.lease_id, std::move(*exported), exports));
 }
 
 Task<Status> VerbsProviderChannel::send_with_descriptors(FrameBytes /*frame*/,
@@ -138,22 +106,25 @@ Task<Status> VerbsProviderChannel::send_with_descriptors(FrameBytes /*frame*/,
   co_return fail(ErrorCode::kNotSupported, "descriptors do not travel over RDMA");
 }
 
-Task<Result<std::vector<RegionEntry>>> VerbsProviderChannel::export_lease(
-    LeaseId id, std::vector<std::span<std::byte>> regions) {
-  MaybeExport exported = co_await export_aside(loop_, *channel_->endpoint().id()->verbs,
-                                               std::move(regions), exports_.cpus());
+// On the device of the control connection, which lanes are likely to come over too.
+Task<Status> VerbsProviderChannel::prepare(LeaseId id, std::vector<std::span<std::byte>> regions) {
+  exports_.open(id);
+  const Result<std::shared_ptr<LeaseExport>> exported =
+      exports_.find(id, *channel_->endpoint().id()->verbs);
   if (!exported) co_return std::unexpected(exported.error());
-  std::vector<RegionEntry> entries = (*exported)->entries();
-  exports_.add(id, std::move(*exported));
-  co_return std::move(entries);
+  Status status = co_await (*exported)->registered(loop_, std::move(regions), exports_.cpus());
+  co_return std::move(status);
 }
 
-Status VerbsProviderChannel::join(const LeaseId& id) {
-  if (!is_in_lease_ || id != lease_) {
-    return fail(ErrorCode::kRefused,
-                "this RDMA connection was made for another lease, or on another device");
+Task<Result<std::vector<RegionEntry>>> VerbsProviderChannel::join(
+    LeaseId id, std::vector<std::span<std::byte>> regions) {
+  if (!export_ || id != lease_) {
+    co_return fail(ErrorCode::kRefused, "this RDMA connection was made for another lease");
   }
-  return channel_->queue_pair().allow_remote_access();
+  Status status = co_await export_->registered(loop_, std::move(regions), exports_.cpus());
+  if (status) status = channel_->queue_pair().allow_remote_access();
+  if (!status) co_return std::unexpected(status.error());
+  co_return export_->entries();
 }
 
 std::unique_ptr<DataServer> VerbsProviderChannel::make_data_server(

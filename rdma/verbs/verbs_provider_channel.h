@@ -21,25 +21,25 @@ class VerbsProviderChannel final : public ProviderChannel {
 
   [[nodiscard]] ByteChannel& bytes() override { return *channel_; }
   Task<Status> send_with_descriptors(FrameBytes frame, std::vector<int> descriptors) override;
-  Task<Result<std::vector<RegionEntry>>> export_lease(
-      LeaseId id, std::vector<std::span<std::byte>> regions) override;
-  Status join(const LeaseId& id) override;
+  Task<Status> prepare(LeaseId id, std::vector<std::span<std::byte>> regions) override;
+  Task<Result<std::vector<RegionEntry>>> join(LeaseId id,
+                                              std::vector<std::span<std::byte>> regions) override;
   std::unique_ptr<DataServer> make_data_server(std::vector<std::span<std::byte>> regions,
                                                DataCounters& counters) override;
 
  private:
   VerbsProviderChannel(EventLoop& loop, std::unique_ptr<VerbsChannel> channel, LeaseId lease,
-                       bool is_in_lease, LeaseExports& exports)
+                       std::shared_ptr<LeaseExport> exported, LeaseExports& exports)
       : loop_(loop),
         channel_(std::move(channel)),
         lease_(lease),
-        is_in_lease_(is_in_lease),
+        export_(std::move(exported)),
         exports_(exports) {}
 
   EventLoop& loop_;
   std::unique_ptr<VerbsChannel> channel_;
-  const LeaseId lease_;     // that a data connection named
-  const bool is_in_lease_;  // its queue pair is in that lease's domain
+  const LeaseId lease_;                        // that a data connection named
+  const std::shared_ptr<LeaseExport> export_;  // of that lease, if there is one: our domain
   LeaseExports& exports_;
 };
 

@@ -47,6 +47,7 @@ constexpr FrameRow kFrames[] = {
     empty_row(FrameType::kReleased, "RELEASED"),
     empty_row(FrameType::kStatsRequest, "STATS_REQUEST"),
     fixed_row<StatsReply>("STATS_REPLY"),
+    empty_row(FrameType::kPending, "PENDING"),
     {FrameType::kError, "ERROR", sizeof(ErrorHead), sizeof(ErrorHead) + kMaxErrorTextBytes},
     {FrameType::kRead, "READ", kDataRequestBodyBytes, kDataRequestBodyBytes},
     {FrameType::kReadReply, "READ_REPLY", 1, kMaxDataBytes},
@@ -408,8 +409,8 @@ Result<Attached> decode_attached(std::span<const std::byte> body) {
   if (Status status = check_lease_terms(*attached); !status) {
     return std::unexpected(status.error());
   }
-  if (attached->reserved != 0) {
-    return bad("ATTACHED reserved is {}, not 0", attached->reserved);
+  if ((attached->flags & ~kAttachedRegions) != 0) {
+    return bad("ATTACHED flags is 0x{:x}, with unknown bits", attached->flags);
   }
   return attached;
 }

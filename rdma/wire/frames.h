@@ -59,6 +59,7 @@ enum class FrameType : std::uint16_t {
   kStatsRequest = 15,
   kStatsReply = 16,
   kError = 17,
+  kPending = 18,
   kRead = 32,
   kReadReply = 33,
   kWrite = 34,
@@ -74,6 +75,8 @@ inline constexpr std::uint64_t kFeatureDescriptors = 1ULL << 0;
 // Flag bits of LEASE_REQUEST and LEASE_GRANT.
 inline constexpr std::uint32_t kLeaseWantDescriptors = 1U << 0;
 inline constexpr std::uint32_t kGrantDescriptors = 1U << 0;
+// Flag bits of ATTACHED.
+inline constexpr std::uint32_t kAttachedRegions = 1U << 0;
 
 enum class WireError : std::uint32_t {
   kProtocol = 1,
@@ -181,6 +184,7 @@ struct Attach {
   static constexpr FrameType kType = FrameType::kAttach;
   LeaseId lease_id;
   LeaseToken token;
+  std::uint64_t lane;  // data: which of the lease's lanes this is, not 0; control: 0
 };
 
 struct Attached {
@@ -190,7 +194,7 @@ struct Attached {
   std::uint32_t region_count;
   std::uint32_t heartbeat_interval_ms;
   std::uint32_t grace_ms;
-  std::uint32_t reserved;
+  std::uint32_t flags;
 };
 
 struct StatsReply {
@@ -268,12 +272,13 @@ static_assert(offsetof(RegionEntry, length) == 8 && offsetof(RegionEntry, key) =
 
 static_assert(WireStruct<RegionFds> && sizeof(RegionFds) == 8 && offsetof(RegionFds, count) == 4);
 
-static_assert(WireStruct<Attach> && sizeof(Attach) == 32 && offsetof(Attach, token) == 16);
+static_assert(WireStruct<Attach> && sizeof(Attach) == 40);
+static_assert(offsetof(Attach, token) == 16 && offsetof(Attach, lane) == 32);
 
 static_assert(WireStruct<Attached> && sizeof(Attached) == 32);
 static_assert(offsetof(Attached, region_bytes) == 8 && offsetof(Attached, region_count) == 16);
 static_assert(offsetof(Attached, heartbeat_interval_ms) == 20);
-static_assert(offsetof(Attached, grace_ms) == 24 && offsetof(Attached, reserved) == 28);
+static_assert(offsetof(Attached, grace_ms) == 24 && offsetof(Attached, flags) == 28);
 
 static_assert(WireStruct<StatsReply> && sizeof(StatsReply) == 104);
 static_assert(offsetof(StatsReply, leases) == 32 && offsetof(StatsReply, uptime_ms) == 96);

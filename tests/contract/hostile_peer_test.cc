@@ -127,7 +127,7 @@ class HostilePeer : public testing::Test {
     EXPECT_NE(lane_->reason().message.find("tcp://test"), std::string::npos);
   }
 
-  const RemoteRegion region_{0, std::uint64_t{1} << 30, 0, 0};
+  const RemoteRegion region_{0, std::uint64_t{1} << 30};
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<TcpLane> lane_;
   UniqueFd peer_;

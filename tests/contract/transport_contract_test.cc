@@ -44,8 +44,8 @@ class TransportContract : public testing::TestWithParam<WorldKind> {
     EXPECT_TRUE(lease.has_value()) << lease.error().message;
     return std::move(*lease);
   }
-  std::unique_ptr<Lane> open(HeldLease& lease) {
-    auto lane = run_task(*loop_, lease.open_lane(*loop_, kTimeoutMs));
+  std::unique_ptr<Lane> open(HeldLease& lease, std::uint64_t number = 1) {
+    auto lane = run_task(*loop_, lease.open_lane(*loop_, number, kTimeoutMs));
     EXPECT_TRUE(lane.has_value()) << lane.error().message;
     EXPECT_TRUE((*lane)->announce_arena(arena()));
     return std::move(*lane);
@@ -210,7 +210,7 @@ TEST_P(TransportContract, a_deadline_that_has_passed_fails_and_leaves_the_lane_w
 }
 
 TEST_P(TransportContract, another_lane_reads_what_a_completed_write_has_written) {
-  const std::unique_ptr<Lane> other = open(*lease_);
+  const std::unique_ptr<Lane> other = open(*lease_, 2);
   for (std::uint32_t i = 0; i < 50; ++i) {
     auto written = pattern(20'000, 100 + i);
     ASSERT_EQ(write(*lane_, region(), 123, written), std::nullopt);
@@ -281,6 +281,36 @@ TEST_P(TransportContract, a_closed_lane_refuses_at_once_and_the_lease_opens_anot
   close(*fresh);
 }
 
+// A write that was cut off may still arrive. Nothing may be written that it could overtake.
+TEST_P(TransportContract, after_a_cut_nobody_writes_until_the_lane_is_there_again) {
+  struct Cut {
+    static Task<> run(EventLoop& loop, Lane& lane, Transfer transfer) {
+      Operation operation;
+      OperationGroup group;
+      fill(operation, transfer, loop.now_ns());
+      group.add(operation);
+      lane.submit(operation);
+      co_await lane.close();
+      [[maybe_unused]] const auto failure = co_await group;
+    }
+  };
+  const std::unique_ptr<Lane> other = open(*lease_, 2);
+  auto cut_off = pattern(256 * 1024, 5);
+  auto newer = pattern(256 * 1024, 6);
+  run_task(*loop_, Cut::run(*loop_, *lane_, {Kind::kWrite, &region(), 0, cut_off}));
+  const bool was_in_flight = lane_->stats().failures > 0;
+  const auto end = write(*other, region(), 0, newer);
+  if (was_in_flight) {
+    EXPECT_EQ(end, ErrorCode::kDisconnected);
+    EXPECT_EQ(read(*other, region(), 0, cut_off), std::nullopt) << "reading harms nobody";
+    EXPECT_FALSE(other->is_broken());
+  }
+  lane_ = open(*lease_, 1);
+  EXPECT_EQ(write(*other, region(), 0, newer), std::nullopt);
+  EXPECT_EQ(read_back(*lane_, region(), 0, newer.size()), newer);
+  close(*other);
+}
+
 TEST_P(TransportContract, the_counters_count) {
   auto bytes = pattern(1000, 4);
   ASSERT_EQ(write(*lane_, region(), 0, bytes), std::nullopt);
@@ -344,7 +374,7 @@ TEST_P(TransportContract, the_end_of_the_provider_completes_what_is_in_flight) {
 void use_lane_on_this_thread(HeldLease& lease, std::uint32_t seed, std::atomic<int>& ready,
                              const std::atomic<bool>& stop) {
   const std::unique_ptr<EventLoop> loop = make_loop();
-  auto lane = run_task(*loop, lease.open_lane(*loop, kTimeoutMs));
+  auto lane = run_task(*loop, lease.open_lane(*loop, seed + 1, kTimeoutMs));
   ASSERT_TRUE(lane.has_value()) << lane.error().message;
   ASSERT_TRUE((*lane)->announce_arena(arena()));
   const RemoteRegion& region = lease.regions().front();

@@ -73,13 +73,20 @@ class VerbsRights : public testing::Test {
   std::unique_ptr<ControlConnection> take_lease() {
     LeaseOptions options;
     options.requester_name = "rights-test";
-    auto control =
-        run_task(*loop_, ControlConnection::open(*loop_, dialer(), std::move(options), false));
+    auto control = run_task(
+        *loop_, ControlConnection::open(*loop_, dialer(), std::move(options), MemoryNames::kKeys));
     EXPECT_TRUE(control.has_value()) << control.error().message;
     return std::move(*control);
   }
   std::unique_ptr<VerbsDialer> dialer() {
     return std::make_unique<VerbsDialer>(endpoint_, "", memories_);
+  }
+
+  // A lane of the lease, as its holder opens it.
+  DataConnection rightful_connection() {
+    auto data = run_task(*loop_, control_->open_data(*loop_, 1, 5'000));
+    EXPECT_TRUE(data.has_value()) << data.error().message;
+    return std::move(*data);
   }
 
   // A data connection that names the lease and says nothing more.
@@ -91,7 +98,7 @@ class VerbsRights : public testing::Test {
     return std::unique_ptr<VerbsChannel>(static_cast<VerbsChannel*>(channel->release()));
   }
 
-  ibv_wc_status attempt(VerbsChannel& channel, ibv_wr_opcode opcode, const RemoteRegion& region) {
+  ibv_wc_status attempt(VerbsChannel& channel, ibv_wr_opcode opcode, const RegionEntry& region) {
     const auto memory = memories_->of(*channel.endpoint().id()->verbs).value();
     const auto registered = memory->announce(arena()).value();
     ibv_send_wr request{};
@@ -119,19 +126,19 @@ class VerbsRights : public testing::Test {
 };
 
 TEST_F(VerbsRights, a_connection_that_has_not_attached_can_neither_read_nor_write) {
-  const RemoteRegion region = control_->regions().front();
+  DataConnection rightful = rightful_connection();
+  const RegionEntry named = rightful.regions.front();
   auto reader = silent_connection(control_->lease_id());
-  EXPECT_NE(attempt(*reader, IBV_WR_RDMA_READ, region), IBV_WC_SUCCESS);
+  EXPECT_NE(attempt(*reader, IBV_WR_RDMA_READ, named), IBV_WC_SUCCESS);
   auto writer = silent_connection(control_->lease_id());
-  EXPECT_NE(attempt(*writer, IBV_WR_RDMA_WRITE, region), IBV_WC_SUCCESS);
+  EXPECT_NE(attempt(*writer, IBV_WR_RDMA_WRITE, named), IBV_WC_SUCCESS);
 
-  // Who attaches may do both, and finds nothing of what the other has tried to write.
-  auto channel = run_task(*loop_, control_->open_data(*loop_, 5'000));
-  ASSERT_TRUE(channel.has_value()) << channel.error().message;
-  std::unique_ptr<VerbsChannel> attached(static_cast<VerbsChannel*>(channel->release()));
+  // Who attached may do both, and finds nothing of what the other has tried to write.
+  std::unique_ptr<VerbsChannel> attached(static_cast<VerbsChannel*>(rightful.channel.release()));
   const auto memory = memories_->of(*attached->endpoint().id()->verbs).value();
-  VerbsLane lane(*loop_, std::move(attached), memory, "provider");
+  VerbsLane lane(*loop_, std::move(attached), memory, rightful.regions, "provider");
   ASSERT_TRUE(lane.announce_arena(arena()));
+  const RemoteRegion& region = control_->regions().front();
   Bytes found(4096, std::byte{0xEE});
   EXPECT_EQ(run_task(*loop_, carry_out(*loop_, lane, {Operation::Kind::kRead, &region, 0, found})),
             std::nullopt);
@@ -140,13 +147,15 @@ TEST_F(VerbsRights, a_connection_that_has_not_attached_can_neither_read_nor_writ
 }
 
 TEST_F(VerbsRights, a_lease_that_is_over_leaves_nothing_to_a_connection_that_named_it) {
-  const RemoteRegion region = control_->regions().front();
+  DataConnection rightful = rightful_connection();
+  const RegionEntry named = rightful.regions.front();
+  run_task(*loop_, rightful.channel->close());
   const LeaseId lease = control_->lease_id();
   auto lingering = silent_connection(lease);
   run_task(*loop_, control_->release(5'000));
   control_ = take_lease();  // the same memory, for somebody else
   EXPECT_NE(control_->lease_id(), lease);
-  EXPECT_NE(attempt(*lingering, IBV_WR_RDMA_READ, region), IBV_WC_SUCCESS);
+  EXPECT_NE(attempt(*lingering, IBV_WR_RDMA_READ, named), IBV_WC_SUCCESS);
 }
 
 }  // namespace

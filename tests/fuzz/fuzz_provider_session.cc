@@ -98,11 +98,13 @@ class Harness {
   void answer(std::uint8_t choice) {
     if (session_.state() == State::kGranting) {
       const std::uint32_t count = 1 + choice / 2;
-      take(choice % 2 == 0
-               ? session_.wait(0, 1 + choice, now_ms_)
-               : session_.grant(test::make_terms(count), test::make_regions(count), now_ms_));
+      take(choice % 2 == 0 ? session_.wait(0, 1 + choice, now_ms_)
+                           : session_.grant(test::make_terms(count), now_ms_));
     } else if (session_.state() == State::kAttaching) {
-      take(session_.attached(test::make_terms(), now_ms_));
+      const bool with_regions = choice % 2 == 1;
+      take(session_.attached(test::make_terms(),
+                             with_regions ? test::make_regions() : std::vector<RegionEntry>{},
+                             now_ms_));
     } else if (session_.state() == State::kReleasing) {
       take(session_.released());
     }

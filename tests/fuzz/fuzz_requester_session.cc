@@ -12,6 +12,8 @@ namespace {
 
 using State = RequesterSession::State;
 
+bool wants_regions(std::uint8_t bits) { return (bits & 16) != 0; }
+
 RequesterSessionOptions make_options(std::uint8_t bits) {
   RequesterSessionOptions options;
   options.requester_name = "r";
@@ -31,7 +33,8 @@ RequesterSessionOptions make_options(std::uint8_t bits) {
       options.role = Role::kData;
       [[fallthrough]];
     default:
-      options.goal = JoinLease{test::make_terms(), test::kIncarnation};
+      options.goal = JoinLease{test::make_terms(), test::kIncarnation,
+                               options.role == Role::kData ? 1U : 0U, wants_regions(bits)};
   }
   return options;
 }
@@ -39,6 +42,7 @@ RequesterSessionOptions make_options(std::uint8_t bits) {
 class Harness {
  public:
   explicit Harness(std::uint8_t bits) : session_(make_options(bits)), honest_(provider(bits), 0) {
+    if (wants_regions(bits)) honest_regions_ = test::make_regions();
     take(session_.start(0));
   }
 
@@ -119,9 +123,9 @@ class Harness {
       } else if (const auto* fds = std::get_if<SendDescriptors>(&action)) {
         feed(test::to_frame(fds->bytes), fds->count);
       } else if (std::holds_alternative<WantLease>(action)) {
-        take_honest(honest_.grant(test::make_terms(), test::make_regions(), now_ms_));
+        take_honest(honest_.grant(test::make_terms(), now_ms_));
       } else if (std::holds_alternative<WantAttach>(action)) {
-        take_honest(honest_.attached(test::make_terms(), now_ms_));
+        take_honest(honest_.attached(test::make_terms(), honest_regions_, now_ms_));
       } else if (const auto* stats = std::get_if<WantStats>(&action)) {
         take_honest(honest_.stats(stats->tag, {}));
       } else if (std::holds_alternative<WantRelease>(action)) {
@@ -136,8 +140,11 @@ class Harness {
       require(!closed_);
       closed_ = std::holds_alternative<CloseConnection>(action);
       if (const auto* ready = std::get_if<LeaseReady>(&action)) {
-        require(ready->regions.size() == ready->terms.region_count);
+        require(ready->terms.region_count > 0);
         require(session_.state() == State::kLeased);
+      }
+      if (const auto* joined = std::get_if<LeaseJoined>(&action)) {
+        require(joined->regions.size() == honest_regions_.size());
       }
     }
     require(closed_ == (session_.state() == State::kClosed));
@@ -151,6 +158,7 @@ class Harness {
 
   RequesterSession session_;
   ProviderSession honest_;
+  std::vector<RegionEntry> honest_regions_;
   std::vector<FrameReader::Frame> to_honest_;
   std::vector<std::uint64_t> asked_;
   std::size_t answered_ = 0;

@@ -133,8 +133,6 @@ std::optional<RawLease> RawRequester::take_lease(std::uint64_t wanted_bytes, boo
   if (!frame || frame->header.type != FrameType::kLeaseGrant) return std::nullopt;
   RawLease lease;
   lease.grant = *decode_lease_grant(frame->body);
-  frame = receive();
-  if (!frame || frame->header.type != FrameType::kRegions) return std::nullopt;
   while (descriptors && lease.descriptors.size() < lease.grant.region_count) {
     frame = receive();
     if (!frame || frame->header.type != FrameType::kRegionFds) return std::nullopt;
@@ -143,8 +141,8 @@ std::optional<RawLease> RawRequester::take_lease(std::uint64_t wanted_bytes, boo
   return lease;
 }
 
-bool RawRequester::attach(const LeaseId& id, const LeaseToken& token) {
-  send(encode(next_tag_++, Attach{id, token}));
+bool RawRequester::attach(const LeaseId& id, const LeaseToken& token, std::uint64_t lane) {
+  send(encode(next_tag_++, Attach{id, token, lane}));
   const std::optional<RawFrame> frame = receive();
   return frame && frame->header.type == FrameType::kAttached;
 }

@@ -46,7 +46,8 @@ class RawRequester {
   // After hello(kControl).
   std::optional<RawLease> take_lease(std::uint64_t wanted_bytes, bool descriptors = false);
   std::optional<RawFrame> ask_lease(std::uint64_t wanted_bytes, std::uint32_t flags = 0);
-  bool attach(const LeaseId& id, const LeaseToken& token);
+  // `lane`: of a data connection.
+  bool attach(const LeaseId& id, const LeaseToken& token, std::uint64_t lane = 0);
   bool write(std::uint32_t region, std::uint64_t offset, std::span<const std::byte> bytes);
   std::optional<std::vector<std::byte>> read(std::uint32_t region, std::uint64_t offset,
                                              std::uint32_t length);

@@ -50,10 +50,14 @@ class ProviderServerTest : public ProviderFixture {
     if (lease) holder.lease = std::move(*lease);
     return holder;
   }
-  static std::unique_ptr<RawRequester> open_lane(const Endpoint& provider, const Holder& holder) {
+  // Without a number: a lane of its own.
+  static std::unique_ptr<RawRequester> open_lane(const Endpoint& provider, const Holder& holder,
+                                                 std::uint64_t number = 0) {
+    static std::uint64_t next_number = 1000;
     auto lane = std::make_unique<RawRequester>(provider);
     EXPECT_TRUE(lane->hello(Role::kData));
-    EXPECT_TRUE(lane->attach(holder.lease.grant.lease_id, holder.lease.grant.token));
+    EXPECT_TRUE(lane->attach(holder.lease.grant.lease_id, holder.lease.grant.token,
+                             number != 0 ? number : next_number++));
     return lane;
   }
 };
@@ -200,7 +204,7 @@ TEST_F(ProviderServerTest, a_wrong_token_has_the_answer_of_a_lease_that_does_not
       if (!known_id) id[3] ^= 1;
       LeaseToken token = holder.lease.grant.token;
       token[15] ^= 1;
-      intruder.send(encode(2, Attach{id, token}));
+      intruder.send(encode(2, Attach{id, token, role == Role::kData ? 1ULL : 0ULL}));
       EXPECT_EQ(intruder.receive_error(), WireError::kNoLease);
       EXPECT_TRUE(intruder.is_closed_by_peer());
     }
@@ -259,6 +263,23 @@ TEST_F(ProviderServerTest, a_second_control_connection_replaces_the_first) {
   EXPECT_EQ(holder.control->receive_error(), WireError::kReplaced);
   second.send(encode_empty(FrameType::kHeartbeat, 8));
   EXPECT_EQ(second.receive()->header.type, FrameType::kHeartbeatReply);
+}
+
+TEST_F(ProviderServerTest, a_lane_that_was_replaced_writes_nothing_any_more) {
+  start();
+  Holder holder = hold(tcp(), kMiB);
+  auto first = open_lane(tcp(), holder, 7);
+  auto bystander = open_lane(tcp(), holder, 8);
+  const std::vector<std::byte> stray = pattern(kMiB, 1);
+  const std::vector<std::byte> data = pattern(kMiB, 2);
+  first->send(bytes_of(make_write(9, 0, 0, kMiB)));
+  first->send(std::span(stray).first(kMiB / 2));
+  auto second = open_lane(tcp(), holder, 7);
+  EXPECT_TRUE(second->write(0, 0, data));
+  first->send(std::span(stray).subspan(kMiB / 2));
+  EXPECT_TRUE(first->is_closed_by_peer());
+  EXPECT_EQ(second->read(0, 0, kMiB), data);
+  EXPECT_EQ(bystander->read(0, 0, kMiB), data) << "another lane is left alone";
 }
 
 TEST_F(ProviderServerTest, a_silent_requester_is_cut_and_loses_the_lease_after_the_long_grace) {

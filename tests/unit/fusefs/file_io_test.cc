@@ -77,7 +77,7 @@ class FileIoTest : public testing::Test {
     for (const auto& worker : workers_) {
       for (const auto& provider : providers_) {
         worker->links().push_back(
-            std::make_unique<ProviderLink>(worker->loop(), *provider, worker->arena()));
+            std::make_unique<ProviderLink>(worker->loop(), *provider, 1, worker->arena()));
       }
       ASSERT_TRUE(worker->run_blocking<Status>([&] { return open_links(*worker); }));
     }

@@ -97,26 +97,27 @@ TEST_F(LeaseTableTest, no_more_leases_than_the_limit) {
 TEST_F(LeaseTableTest, attaching_needs_the_id_and_its_token) {
   const auto segments = segments_of(ask(1, 11, 2 * kSegmentBytes));
   ask(2, 12, kSegmentBytes);
-  EXPECT_EQ(table_.attach_data(id_of(1), token_of(1), 21)->segments, segments);
-  EXPECT_EQ(table_.attach_data(id_of(1), token_of(2), 22).error().code, ErrorCode::kLost);
-  EXPECT_EQ(table_.attach_data(id_of(9), token_of(1), 22).error().code, ErrorCode::kLost);
-  EXPECT_EQ(table_.attach_data(id_of(9), token_of(1), 22).error().message,
-            table_.attach_data(id_of(1), token_of(2), 22).error().message);
-  ASSERT_TRUE(table_.attach_data(id_of(1), token_of(1), 22));
-  EXPECT_EQ(table_.attach_data(id_of(1), token_of(1), 23).error().code, ErrorCode::kUnavailable);
+  EXPECT_EQ(table_.attach_data(id_of(1), token_of(1), 21, 21)->segments, segments);
+  EXPECT_EQ(table_.attach_data(id_of(1), token_of(2), 22, 22).error().code, ErrorCode::kLost);
+  EXPECT_EQ(table_.attach_data(id_of(9), token_of(1), 22, 22).error().code, ErrorCode::kLost);
+  EXPECT_EQ(table_.attach_data(id_of(9), token_of(1), 22, 22).error().message,
+            table_.attach_data(id_of(1), token_of(2), 22, 22).error().message);
+  ASSERT_TRUE(table_.attach_data(id_of(1), token_of(1), 22, 22));
+  EXPECT_EQ(table_.attach_data(id_of(1), token_of(1), 23, 23).error().code,
+            ErrorCode::kUnavailable);
   EXPECT_EQ(table_.totals().connections, 4);
 }
 
 TEST_F(LeaseTableTest, release_ends_lanes_first_and_scrubs_when_the_last_has_gone) {
   ask(1, 11, 2 * kSegmentBytes);
-  ASSERT_TRUE(table_.attach_data(id_of(1), token_of(1), 21));
+  ASSERT_TRUE(table_.attach_data(id_of(1), token_of(1), 21, 21));
   EXPECT_FALSE(table_.release(id_of(1), 21)) << "a lane may not release";
   const std::optional<EndedLease> ended = table_.release(id_of(1), 11);
   ASSERT_TRUE(ended);
   EXPECT_EQ(ended->connections, (std::vector<ConnectionId>{21}));
   EXPECT_EQ(ended->size_bytes, 2 * kSegmentBytes);
   EXPECT_TRUE(table_.take_fenced().empty());
-  EXPECT_FALSE(table_.attach_data(id_of(1), token_of(1), 22)) << "it is over";
+  EXPECT_FALSE(table_.attach_data(id_of(1), token_of(1), 22, 22)) << "it is over";
   EXPECT_EQ(table_.totals().reclaiming_bytes, 2 * kSegmentBytes);
   EXPECT_EQ(table_.totals().leases, 0);
   table_.detach(id_of(1), 21, Departure::kClosed, 5);
@@ -131,7 +132,7 @@ TEST_F(LeaseTableTest, release_ends_lanes_first_and_scrubs_when_the_last_has_gon
 
 TEST_F(LeaseTableTest, a_requester_that_closed_everything_has_the_short_grace) {
   ask(1, 11, kSegmentBytes);
-  ASSERT_TRUE(table_.attach_data(id_of(1), token_of(1), 21));
+  ASSERT_TRUE(table_.attach_data(id_of(1), token_of(1), 21, 21));
   table_.detach(id_of(1), 21, Departure::kClosed, 1000);
   table_.detach(id_of(1), 11, Departure::kClosed, 1000);
   EXPECT_TRUE(table_.expire(1000 + kGraceMs - 1).empty());
@@ -144,7 +145,7 @@ TEST_F(LeaseTableTest, a_requester_that_closed_everything_has_the_short_grace) {
 
 TEST_F(LeaseTableTest, the_short_grace_begins_with_the_last_connection_in_any_order) {
   ask(1, 11, kSegmentBytes);
-  ASSERT_TRUE(table_.attach_data(id_of(1), token_of(1), 21));
+  ASSERT_TRUE(table_.attach_data(id_of(1), token_of(1), 21, 21));
   table_.detach(id_of(1), 11, Departure::kClosed, 1000);
   EXPECT_TRUE(table_.expire(1000 + kGraceMs).empty()) << "a lane is still alive";
   table_.detach(id_of(1), 21, Departure::kClosed, 5000);
@@ -154,7 +155,7 @@ TEST_F(LeaseTableTest, the_short_grace_begins_with_the_last_connection_in_any_or
 
 TEST_F(LeaseTableTest, a_silent_requester_has_the_long_grace) {
   ask(1, 11, kSegmentBytes);
-  ASSERT_TRUE(table_.attach_data(id_of(1), token_of(1), 21));
+  ASSERT_TRUE(table_.attach_data(id_of(1), token_of(1), 21, 21));
   table_.detach(id_of(1), 11, Departure::kSilent, 1000);
   table_.detach(id_of(1), 21, Departure::kSilent, 1500);
   EXPECT_TRUE(table_.expire(1000 + kSilentGraceMs - 1).empty());
@@ -172,6 +173,22 @@ TEST_F(LeaseTableTest, coming_back_within_the_grace_keeps_the_lease) {
   table_.detach(id_of(1), 31, Departure::kClosed, 1'000'000);
   EXPECT_EQ(table_.expire(1'000'000 + kGraceMs).size(), 1);
   EXPECT_FALSE(table_.attach_control(id_of(1), token_of(1), 32)) << "too late";
+}
+
+TEST_F(LeaseTableTest, a_lane_takes_the_place_of_the_one_with_its_number) {
+  ask(1, 11, kSegmentBytes);
+  EXPECT_FALSE(table_.attach_data(id_of(1), token_of(1), 7, 21)->replaced);
+  EXPECT_FALSE(table_.attach_data(id_of(1), token_of(1), 8, 22)->replaced);
+  EXPECT_EQ(table_.attach_data(id_of(1), token_of(1), 7, 23)->replaced, 21);
+  EXPECT_FALSE(table_.has_left(id_of(1), 21));
+  EXPECT_EQ(table_.attach_data(id_of(1), token_of(1), 7, 24)->replaced, 23);
+  table_.detach(id_of(1), 21, Departure::kClosed, 0);
+  EXPECT_TRUE(table_.has_left(id_of(1), 21));
+  EXPECT_FALSE(table_.has_left(id_of(1), 23));
+  EXPECT_TRUE(table_.has_left(id_of(9), 23)) << "there is no such lease";
+  const std::optional<EndedLease> ended = table_.release(id_of(1), 11);
+  ASSERT_TRUE(ended);
+  EXPECT_EQ(ended->connections, (std::vector<ConnectionId>{22, 23, 24}));
 }
 
 TEST_F(LeaseTableTest, a_newer_control_connection_replaces_the_old_one) {

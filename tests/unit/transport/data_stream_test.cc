@@ -112,7 +112,7 @@ class DataStreamTest : public testing::Test {
     return received == 0 ? Status{} : stream_.on_received(received);
   }
 
-  RemoteRegion region_{0, kMemoryBytes, 0, 0};
+  RemoteRegion region_{0, kMemoryBytes};
   MemoryProvider provider_{kMemoryBytes};
   DataStream stream_;
 };

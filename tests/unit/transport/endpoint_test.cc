@@ -57,6 +57,21 @@ TEST(Endpoint, ipv6_stands_in_brackets) {
   expect_refused("[::1]7470", "port");
 }
 
+TEST(Endpoint, several_hosts_stand_for_the_nics_of_one_provider) {
+  const Endpoint two = parsed("verbs://ib0/ib1:7471");
+  EXPECT_EQ(two.host, "ib0");
+  EXPECT_EQ(two.more_hosts, std::vector<std::string>{"ib1"});
+  EXPECT_EQ(two.port, 7471);
+  const Endpoint three = parsed("[fd00::1]/10.0.0.1/[fd00::2]");
+  EXPECT_EQ(three.more_hosts, (std::vector<std::string>{"10.0.0.1", "fd00::2"}));
+  EXPECT_EQ(endpoint_text(three), "[fd00::1]/10.0.0.1/[fd00::2]:7470");
+  EXPECT_EQ(parsed(endpoint_text(three)), three);
+  expect_refused("tcp://a:1/b", "stands at the end");
+  expect_refused("tcp://a/", "host is missing");
+  expect_refused("tcp:///a", "host is missing");
+  expect_refused("tcp://a//b", "host is missing");
+}
+
 TEST(Endpoint, bad_ports_are_refused) {
   for (const std::string_view text : {"host:", "host:0", "host:65536", "host:12x", "host:-1",
                                       "tcp://host: 12", "[::1]:", "[::1]:70000"}) {

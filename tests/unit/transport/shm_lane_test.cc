@@ -47,7 +47,7 @@ class ShmLaneTest : public testing::Test {
   std::unique_ptr<EventLoop> loop_ = EventLoop::create(RingOptions{}).value();
   std::shared_ptr<ProviderLife> life_ = std::make_shared<ProviderLife>();
   std::unique_ptr<ShmLane> lane_;
-  const RemoteRegion region_{0, kRegionBytes, 0, 0};
+  const RemoteRegion region_{0, kRegionBytes};
   std::array<std::byte, 4096> buffer_{};
 };
 

@@ -50,7 +50,7 @@ TEST(Codec, fixed_frames_survive_the_way) {
   EXPECT_EQ(decode_lease_grant(body_of(encode(1, make_grant())))->token, kToken);
   EXPECT_EQ(decode_lease_wait(body_of(encode(1, LeaseWait{5, 250, 0})))->retry_ms, 250U);
   EXPECT_EQ(decode_region_fds(body_of(encode(1, RegionFds{64, 64})))->first_index, 64U);
-  EXPECT_EQ(decode_attach(body_of(encode(1, Attach{kLeaseId, kToken})))->lease_id, kLeaseId);
+  EXPECT_EQ(decode_attach(body_of(encode(1, Attach{kLeaseId, kToken, 0})))->lease_id, kLeaseId);
   EXPECT_EQ(decode_attached(body_of(encode(1, make_attached())))->region_count, 3U);
   StatsReply stats{};
   stats.uptime_ms = 12;
@@ -150,14 +150,14 @@ TEST(Codec, lease_frames_name_the_field_that_is_wrong) {
 
 TEST(Codec, attach_frames_name_the_field_that_is_wrong) {
   expect_refused(
-      Attach{kLeaseId, kToken}, [](Attach& a) { a.lease_id = {}; }, decode_attach,
+      Attach{kLeaseId, kToken, 0}, [](Attach& a) { a.lease_id = {}; }, decode_attach,
       "lease_id is all zero");
   const auto attached = [](const std::function<void(Attached&)>& spoil, std::string_view part) {
     expect_refused(make_attached(), spoil, decode_attached, part);
   };
   attached([](Attached& a) { a.bytes = 1; }, "ATTACHED bytes is 1");
   attached([](Attached& a) { a.region_count = 0; }, "ATTACHED region_count is 0");
-  attached([](Attached& a) { a.reserved = 1; }, "ATTACHED reserved is 1");
+  attached([](Attached& a) { a.flags = 2; }, "ATTACHED flags is 0x2");
   expect_refused(
       StatsReply{}, [](StatsReply& s) { s.pool_bytes = ~0ULL; }, decode_stats_reply, "pool_bytes");
 }

@@ -26,8 +26,12 @@ ProviderActions feed(ProviderSession& session, const FrameReader::Frame& frame,
   return session.on_frame(frame.header, frame.body, 0, now_ms);
 }
 
+Attach make_attach(Role role) { return {kLeaseId, kToken, role == Role::kData ? 5U : 0U}; }
+
 ProviderActions feed(ProviderSession& session, FrameType type, std::uint64_t now_ms = 10) {
-  return feed(session, valid_frame(type), now_ms);
+  const bool is_lane = type == FrameType::kAttach && session.role() == Role::kData;
+  return feed(session, is_lane ? to_frame(encode(1, make_attach(Role::kData))) : valid_frame(type),
+              now_ms);
 }
 
 // A session of `role` brought to `state` by the shortest way.
@@ -51,7 +55,7 @@ ProviderSession session_in(State state, Role role = Role::kControl) {
   if (state == State::kAttaching || state == State::kAttached) {
     feed(session, FrameType::kAttach);
     if (state == State::kAttached) {
-      session.attached(make_terms(), 10);
+      session.attached(make_terms(), {}, 10);
     }
     return session;
   }
@@ -59,7 +63,7 @@ ProviderSession session_in(State state, Role role = Role::kControl) {
   if (state == State::kGranting) {
     return session;
   }
-  session.grant(make_terms(), make_regions(), 10);
+  session.grant(make_terms(), 10);
   if (state == State::kReleasing) {
     feed(session, FrameType::kRelease);
   }
@@ -132,9 +136,9 @@ TEST(ProviderSession, closed_answers_nothing) {
   EXPECT_TRUE(session.on_closed().empty());
   EXPECT_TRUE(session.on_tick(1'000'000).empty());
   EXPECT_TRUE(session.end(WireError::kShuttingDown, "x").empty());
-  EXPECT_TRUE(session.grant(make_terms(), make_regions(), 1).empty());
+  EXPECT_TRUE(session.grant(make_terms(), 1).empty());
   EXPECT_TRUE(session.wait(1, 1, 1).empty());
-  EXPECT_TRUE(session.attached(make_terms(), 1).empty());
+  EXPECT_TRUE(session.attached(make_terms(), {}, 1).empty());
   EXPECT_TRUE(session.stats(1, {}).empty());
   EXPECT_TRUE(session.released().empty());
   EXPECT_EQ(session.next_deadline_ms(), UINT64_MAX);
@@ -209,8 +213,8 @@ TEST(ProviderSession, a_lease_is_asked_of_the_pool_and_granted) {
   ASSERT_NE(find_action<WantLease>(asked), nullptr);
   EXPECT_EQ(find_action<WantLease>(asked)->wanted_bytes, 123U);
   EXPECT_FALSE(find_action<WantLease>(asked)->descriptors);
-  const auto granted = session.grant(make_terms(), make_regions(), 20);
-  EXPECT_EQ(sent_names(granted), "LEASE_GRANT REGIONS");
+  const auto granted = session.grant(make_terms(), 20);
+  EXPECT_EQ(sent_names(granted), "LEASE_GRANT");
   for (const auto& frame : sent_frames(granted)) {
     EXPECT_EQ(frame.header.tag, 5U);
   }
@@ -230,7 +234,7 @@ TEST(ProviderSession, a_large_lease_is_granted_in_batches) {
   const auto asked = feed(session, to_frame(encode(2, request)));
   EXPECT_TRUE(find_action<WantLease>(asked)->descriptors);
   const std::uint32_t count = kMaxRegionsPerFrame + 1;
-  const auto granted = session.grant(make_terms(count), make_regions(count), 20);
+  const auto granted = session.grant(make_terms(count), 20);
   std::uint32_t described = 0;
   for (const auto& action : granted) {
     if (const auto* fds = std::get_if<SendDescriptors>(&action)) {
@@ -241,8 +245,7 @@ TEST(ProviderSession, a_large_lease_is_granted_in_batches) {
   }
   EXPECT_EQ(described, count);
   const auto frames = sent_frames(granted);
-  EXPECT_EQ(decode_regions(frames.at(2).body)->first_index, kMaxRegionsPerFrame);
-  EXPECT_EQ(frames.size(), 3U + 33U);
+  EXPECT_EQ(frames.size(), 1U + 33U);
 }
 
 TEST(ProviderSession, descriptors_without_the_feature_are_refused) {
@@ -279,19 +282,52 @@ TEST(ProviderSession, a_lease_that_does_not_fit_ends_it) {
 TEST(ProviderSession, attach_makes_a_lane_or_takes_the_lease_over) {
   for (const Role role : {Role::kData, Role::kControl}) {
     ProviderSession session = session_in(State::kReady, role);
-    const auto asked = feed(session, to_frame(encode(9, Attach{kLeaseId, kToken})));
+    const auto asked = feed(session, to_frame(encode(9, make_attach(role))));
     const auto* want = find_action<WantAttach>(asked);
     ASSERT_NE(want, nullptr);
     EXPECT_EQ(want->role, role);
     EXPECT_EQ(want->lease_id, kLeaseId);
     EXPECT_EQ(want->token, kToken);
+    EXPECT_EQ(want->lane, make_attach(role).lane);
     EXPECT_FALSE(session.data_allowed());
-    const auto actions = session.attached(make_terms(), 20);
+    const auto actions = session.attached(make_terms(), {}, 20);
     EXPECT_EQ(sent_names(actions), "ATTACHED");
     EXPECT_EQ(sent_frames(actions)[0].header.tag, 9U);
     EXPECT_EQ(session.data_allowed(), role == Role::kData);
     EXPECT_EQ(session.state(), role == Role::kData ? State::kAttached : State::kLeased);
     EXPECT_EQ(session.lease_id(), kLeaseId);
+  }
+}
+
+TEST(ProviderSession, a_lane_has_a_number_and_a_control_connection_has_none) {
+  for (const Role role : {Role::kData, Role::kControl}) {
+    ProviderSession session = session_in(State::kReady, role);
+    const Role other = role == Role::kData ? Role::kControl : Role::kData;
+    expect_refused(feed(session, to_frame(encode(9, make_attach(other)))), WireError::kProtocol,
+                   "ATTACH lane is");
+  }
+}
+
+TEST(ProviderSession, a_lane_is_told_the_names_of_its_regions_in_batches) {
+  ProviderSession session = session_in(State::kAttaching, Role::kData);
+  const std::uint32_t count = kMaxRegionsPerFrame + 1;
+  const auto actions = session.attached(make_terms(count), make_regions(count), 20);
+  EXPECT_EQ(sent_names(actions), "ATTACHED REGIONS REGIONS");
+  const auto frames = sent_frames(actions);
+  EXPECT_EQ(decode_attached(frames.at(0).body)->flags, kAttachedRegions);
+  EXPECT_EQ(decode_regions(frames.at(2).body)->first_index, kMaxRegionsPerFrame);
+}
+
+TEST(ProviderSession, an_answer_that_takes_time_is_announced_again_and_again) {
+  for (const State state : {State::kGranting, State::kAttaching}) {
+    ProviderSession session = session_in(state);
+    for (int i = 0; i < 100; ++i) {
+      const std::uint64_t due_ms = session.next_deadline_ms();
+      EXPECT_TRUE(session.on_tick(due_ms - 1).empty());
+      EXPECT_EQ(sent_names(session.on_tick(due_ms)), "PENDING");
+      EXPECT_GT(session.next_deadline_ms(), due_ms);
+    }
+    EXPECT_EQ(session.state(), state);
   }
 }
 
@@ -347,10 +383,8 @@ TEST(ProviderSession, silence_ends_every_state_that_waits_for_the_requester) {
     EXPECT_TRUE(session.on_tick(c.limit_ms - 1).empty());
     expect_refused(session.on_tick(c.limit_ms), WireError::kTimedOut, "nothing came for");
   }
-  for (const State state : {State::kGranting, State::kAttaching, State::kReleasing}) {
-    ProviderSession session = session_in(state);
-    EXPECT_TRUE(session.on_tick(UINT64_MAX - 1).empty());
-  }
+  ProviderSession releasing = session_in(State::kReleasing);
+  EXPECT_TRUE(releasing.on_tick(UINT64_MAX - 1).empty());
   ProviderSession lane = session_in(State::kAttached, Role::kData);
   EXPECT_TRUE(lane.on_tick(UINT64_MAX - 1).empty());
 }

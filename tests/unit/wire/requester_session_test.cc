@@ -17,7 +17,7 @@ RequesterSessionOptions make_options(Role role = Role::kControl) {
   options.provider_text = "tcp://10.0.0.2:7470";
   options.role = role;
   if (role == Role::kData) {
-    options.goal = JoinLease{make_terms(), kIncarnation};
+    options.goal = JoinLease{make_terms(), kIncarnation, 5};
   }
   return options;
 }
@@ -41,12 +41,33 @@ RequesterActions feed_hello_reply(RequesterSession& session, bool auth_required 
   return feed(session, to_frame(encode(1, reply)));
 }
 
+LeaseGrant make_grant_with_descriptors(const LeaseTerms& terms = make_terms()) {
+  LeaseGrant grant = make_grant(terms);
+  grant.flags = kGrantDescriptors;
+  return grant;
+}
+
+Attached make_attached_with_regions() {
+  Attached attached = make_attached();
+  attached.flags = kAttachedRegions;
+  return attached;
+}
+
 // A session brought to `state` by the shortest way.
 RequesterSession session_in(State state) {
   RequesterSessionOptions options =
       make_options(state == State::kAttached ? Role::kData : Role::kControl);
   if (state == State::kAttachSent) {
     options.goal = JoinLease{make_terms(), kIncarnation};
+  }
+  if (state == State::kRegions) {
+    options.role = Role::kData;
+    options.goal = JoinLease{make_terms(), kIncarnation, 5, true};
+  }
+  const bool takes_descriptors = state == State::kDescriptors;
+  if (takes_descriptors) {
+    options.can_take_descriptors = true;
+    options.goal = TakeLease{0, true};
   }
   if (state == State::kReady) {
     options.goal = ReadStats{};
@@ -62,7 +83,7 @@ RequesterSession session_in(State state) {
   if (state == State::kHelloSent) {
     return session;
   }
-  feed_hello_reply(session, state == State::kAuth);
+  feed_hello_reply(session, state == State::kAuth, takes_descriptors ? kFeatureDescriptors : 0);
   if (state == State::kClosed) {
     session.on_closed();
   }
@@ -72,11 +93,14 @@ RequesterSession session_in(State state) {
   if (state == State::kLeaseWaiting) {
     feed(session, FrameType::kLeaseWait);
   }
-  if (state == State::kRegions || state == State::kLeased || state == State::kReleaseSent) {
+  if (state == State::kLeased || state == State::kReleaseSent) {
     feed(session, FrameType::kLeaseGrant);
   }
-  if (state == State::kLeased || state == State::kReleaseSent) {
-    feed(session, FrameType::kRegions);
+  if (takes_descriptors) {
+    feed(session, to_frame(encode(2, make_grant_with_descriptors())));
+  }
+  if (state == State::kRegions) {
+    feed(session, to_frame(encode(2, make_attached_with_regions())));
   }
   if (state == State::kReleaseSent) {
     session.release(10);
@@ -109,10 +133,11 @@ std::vector<Row> table() {
       {State::kHelloSent, {kHelloReply}},
       {State::kAuth, {kAuth}},
       {State::kReady, {kStatsReply}},
-      {State::kLeaseSent, {kLeaseGrant, kLeaseWait}},
+      {State::kLeaseSent, {kLeaseGrant, kLeaseWait, kPending}},
       {State::kLeaseWaiting, {}},
-      {State::kRegions, {kRegions}},
-      {State::kAttachSent, {FrameType::kAttached}},
+      {State::kDescriptors, {kRegionFds}},
+      {State::kAttachSent, {FrameType::kAttached, kPending}},
+      {State::kRegions, {FrameType::kRegions}},
       {State::kLeased, {kHeartbeatReply, kStatsReply}},
       {State::kReleaseSent, {kHeartbeatReply, kStatsReply, kReleased}},
       {State::kAttached, {}},
@@ -179,16 +204,24 @@ TEST(RequesterSession, says_hello_and_asks_for_its_lease) {
   EXPECT_EQ(name_view(session.hello_reply()->name), "host-b");
 }
 
-TEST(RequesterSession, a_grant_is_ready_when_all_regions_are_named) {
+TEST(RequesterSession, a_grant_is_ready_at_once) {
   RequesterSession session = session_in(State::kLeaseSent);
-  EXPECT_TRUE(feed(session, FrameType::kLeaseGrant).empty());
-  EXPECT_TRUE(feed(session, to_frame(encode_regions(2, 0, make_regions(2)))).empty());
-  const auto actions = feed(session, to_frame(encode_regions(2, 2, make_regions(1))));
+  const auto actions = feed(session, FrameType::kLeaseGrant);
   const auto* ready = find_action<LeaseReady>(actions);
   ASSERT_NE(ready, nullptr);
   EXPECT_EQ(ready->terms, make_terms());
-  EXPECT_EQ(ready->regions.size(), 3U);
   EXPECT_EQ(session.state(), State::kLeased);
+}
+
+TEST(RequesterSession, an_answer_that_is_pending_is_waited_for_anew) {
+  for (const State state : {State::kLeaseSent, State::kAttachSent}) {
+    RequesterSession session = session_in(state);
+    for (std::uint64_t now_ms = 1'000; now_ms < 100'000; now_ms += 1'000) {
+      EXPECT_NE(find_action<AnswerPending>(feed(session, FrameType::kPending, 2, now_ms)), nullptr);
+      EXPECT_EQ(session.next_deadline_ms(), now_ms + 5'000);
+    }
+    EXPECT_EQ(session.state(), state);
+  }
 }
 
 TEST(RequesterSession, a_grant_with_descriptors_is_ready_when_all_have_come) {
@@ -199,10 +232,8 @@ TEST(RequesterSession, a_grant_with_descriptors_is_ready_when_all_have_come) {
   session.start(0);
   const auto asked = feed_hello_reply(session, false, kFeatureDescriptors);
   EXPECT_EQ(decode_lease_request(sent_frames(asked)[0].body)->flags, kLeaseWantDescriptors);
-  LeaseGrant grant = make_grant(make_terms(65));
-  grant.flags = kGrantDescriptors;
-  feed(session, to_frame(encode(2, grant)));
-  EXPECT_TRUE(feed(session, to_frame(encode_regions(2, 0, make_regions(65)))).empty());
+  EXPECT_TRUE(
+      feed(session, to_frame(encode(2, make_grant_with_descriptors(make_terms(65))))).empty());
   const auto some = feed(session, to_frame(encode(2, RegionFds{0, 64})), 10, 64);
   ASSERT_NE(find_action<TakeDescriptors>(some), nullptr);
   EXPECT_EQ(find_action<TakeDescriptors>(some)->count, 64U);
@@ -214,16 +245,7 @@ TEST(RequesterSession, a_grant_with_descriptors_is_ready_when_all_have_come) {
 
 TEST(RequesterSession, descriptors_must_be_as_many_as_announced) {
   const auto with = [](RegionFds fds, std::size_t count) {
-    RequesterSessionOptions options = make_options();
-    options.can_take_descriptors = true;
-    options.goal = TakeLease{0, true};
-    RequesterSession session(options);
-    session.start(0);
-    feed_hello_reply(session, false, kFeatureDescriptors);
-    LeaseGrant grant = make_grant();
-    grant.flags = kGrantDescriptors;
-    feed(session, to_frame(encode(2, grant)));
-    feed(session, FrameType::kRegions);
+    RequesterSession session = session_in(State::kDescriptors);
     return feed(session, to_frame(encode(2, fds)), 10, count);
   };
   EXPECT_NE(find_action<LeaseReady>(with({0, 3}, 3)), nullptr);
@@ -268,7 +290,33 @@ TEST(RequesterSession, a_wrong_grant_is_refused) {
                  "region_count is 0");
 }
 
-TEST(RequesterSession, regions_come_in_order_and_fit_the_grant) {
+TEST(RequesterSession, a_lane_that_needs_names_joins_when_all_regions_are_named) {
+  RequesterSession session = session_in(State::kRegions);
+  EXPECT_TRUE(feed(session, to_frame(encode_regions(2, 0, make_regions(2)))).empty());
+  EXPECT_FALSE(session.data_allowed());
+  const std::vector<RegionEntry> last{{4096, kSegmentBytes, 77}};
+  const auto actions = feed(session, to_frame(encode_regions(2, 2, last)));
+  const auto* joined = find_action<LeaseJoined>(actions);
+  ASSERT_NE(joined, nullptr);
+  ASSERT_EQ(joined->regions.size(), 3U);
+  EXPECT_EQ(joined->regions[2].key, 77U);
+  EXPECT_TRUE(session.data_allowed());
+}
+
+TEST(RequesterSession, regions_that_were_not_asked_for_or_do_not_come_are_refused) {
+  for (const bool wants : {true, false}) {
+    RequesterSessionOptions options = make_options(Role::kData);
+    options.goal = JoinLease{make_terms(), kIncarnation, 5, wants};
+    RequesterSession session(options);
+    session.start(0);
+    feed_hello_reply(session);
+    const Attached attached = wants ? make_attached() : make_attached_with_regions();
+    expect_refused(feed(session, to_frame(encode(2, attached))), ErrorCode::kProtocol,
+                   wants ? "needs regions" : "takes no regions");
+  }
+}
+
+TEST(RequesterSession, regions_come_in_order_and_fit_the_lease) {
   const auto with = [](std::uint32_t first, const std::vector<RegionEntry>& regions) {
     RequesterSession session = session_in(State::kRegions);
     return feed(session, to_frame(encode_regions(2, first, regions)));
@@ -351,8 +399,8 @@ TEST(RequesterSession, the_lease_is_valid_from_the_time_of_an_answered_question)
 }
 
 TEST(RequesterSession, every_state_that_waits_has_a_deadline) {
-  for (const State state : {State::kHelloSent, State::kAuth, State::kLeaseSent, State::kRegions,
-                            State::kAttachSent, State::kReleaseSent}) {
+  for (const State state : {State::kHelloSent, State::kAuth, State::kLeaseSent, State::kDescriptors,
+                            State::kRegions, State::kAttachSent, State::kReleaseSent}) {
     RequesterSession session = session_in(state);
     const std::uint64_t deadline_ms = session.next_deadline_ms();
     EXPECT_GE(deadline_ms, 5'000U) << session.state_name();
@@ -403,6 +451,7 @@ TEST(RequesterSession, a_lane_joins_its_lease) {
   const auto second = feed_hello_reply(session);
   ASSERT_EQ(sent_names(second), "ATTACH");
   EXPECT_EQ(decode_attach(sent_frames(second)[0].body)->token, kToken);
+  EXPECT_EQ(decode_attach(sent_frames(second)[0].body)->lane, 5U);
   EXPECT_FALSE(session.data_allowed());
   const auto third = feed(session, FrameType::kAttached);
   ASSERT_NE(find_action<LeaseJoined>(third), nullptr);

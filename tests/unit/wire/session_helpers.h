@@ -28,8 +28,9 @@ inline constexpr FrameType kAllTypes[] = {
     FrameType::kRegions,      FrameType::kRegionFds,  FrameType::kAttach,
     FrameType::kAttached,     FrameType::kHeartbeat,  FrameType::kHeartbeatReply,
     FrameType::kRelease,      FrameType::kReleased,   FrameType::kStatsRequest,
-    FrameType::kStatsReply,   FrameType::kError,      FrameType::kRead,
-    FrameType::kReadReply,    FrameType::kWrite,      FrameType::kWriteReply};
+    FrameType::kStatsReply,   FrameType::kError,      FrameType::kPending,
+    FrameType::kRead,         FrameType::kReadReply,  FrameType::kWrite,
+    FrameType::kWriteReply};
 
 inline LeaseTerms make_terms(std::uint32_t region_count = 3) {
   return {kLeaseId, kToken, kSegmentBytes, region_count, 1000, 30'000};
@@ -75,7 +76,8 @@ inline FrameReader::Frame to_frame(const FrameBytes& bytes) {
   return frame;
 }
 
-// A frame of `type` that its decoder accepts (READ and WRITE excepted: a body of zeros).
+// A frame of `type` that its decoder accepts (READ and WRITE excepted: a body of zeros). ATTACH is
+// a control connection's.
 inline FrameReader::Frame valid_frame(FrameType type, std::uint64_t tag = 1) {
   switch (type) {
     case FrameType::kHello:
@@ -95,7 +97,7 @@ inline FrameReader::Frame valid_frame(FrameType type, std::uint64_t tag = 1) {
     case FrameType::kRegionFds:
       return to_frame(encode(tag, RegionFds{0, 3}));
     case FrameType::kAttach:
-      return to_frame(encode(tag, Attach{kLeaseId, kToken}));
+      return to_frame(encode(tag, Attach{kLeaseId, kToken, 0}));
     case FrameType::kAttached:
       return to_frame(encode(tag, make_attached()));
     case FrameType::kStatsReply:

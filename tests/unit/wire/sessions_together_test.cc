@@ -71,12 +71,12 @@ class Wire {
         if (waits-- > 0) {
           take(provider.wait(kSegmentBytes, 200, now_ms));
         } else {
-          take(provider.grant(make_terms(region_count), make_regions(region_count), now_ms));
+          take(provider.grant(make_terms(region_count), now_ms));
         }
         wanted = *want;
       } else if (const auto* attach = std::get_if<WantAttach>(&action)) {
         const bool fits = attach->lease_id == kLeaseId && same_secret(attach->token, kToken);
-        take(fits ? provider.attached(make_terms(region_count), now_ms)
+        take(fits ? provider.attached(make_terms(region_count), named_regions, now_ms)
                   : provider.end(WireError::kNoLease, "no such lease"));
       } else if (const auto* ask = std::get_if<WantStats>(&action)) {
         take(provider.stats(ask->tag, StatsReply{.leases = 1}));
@@ -94,6 +94,7 @@ class Wire {
   FrameReader to_requester;
   std::uint64_t now_ms = 0;
   std::uint32_t region_count = 3;
+  std::vector<RegionEntry> named_regions;  // that a lane is told
   int waits = 0;
   bool requester_silent = false;
   std::uint32_t descriptors_in_flight = 0;
@@ -164,7 +165,7 @@ RequesterSessionOptions requester_options() {
 RequesterSessionOptions lane_options() {
   RequesterSessionOptions options = requester_options();
   options.role = Role::kData;
-  options.goal = JoinLease{make_terms(), kIncarnation};
+  options.goal = JoinLease{make_terms(), kIncarnation, 1};
   return options;
 }
 
@@ -194,8 +195,19 @@ TEST(SessionsTogether, the_largest_lease_with_all_its_descriptors_arrives) {
   wire.region_count = kMaxRegionsPerLease;
   wire.start();
   ASSERT_TRUE(wire.ready.has_value()) << wire.requester_closed->reason.message;
-  EXPECT_EQ(wire.ready->regions.size(), kMaxRegionsPerLease);
+  EXPECT_EQ(wire.ready->terms.region_count, kMaxRegionsPerLease);
   EXPECT_EQ(wire.descriptors_taken, kMaxRegionsPerLease);
+}
+
+TEST(SessionsTogether, a_lane_learns_the_names_of_the_largest_lease) {
+  RequesterSessionOptions requester = lane_options();
+  requester.goal = JoinLease{make_terms(kMaxRegionsPerLease), kIncarnation, 1, true};
+  Wire wire(provider_options(), requester);
+  wire.region_count = kMaxRegionsPerLease;
+  wire.named_regions = make_regions(kMaxRegionsPerLease);
+  wire.start();
+  ASSERT_TRUE(wire.joined.has_value()) << wire.requester_closed->reason.message;
+  EXPECT_EQ(wire.joined->regions.size(), kMaxRegionsPerLease);
 }
 
 TEST(SessionsTogether, a_lease_is_waited_for_while_memory_is_zeroed) {
