@@ -61,8 +61,36 @@ Status expand_item(std::string_view item, std::string_view whole, std::vector<st
   return {};
 }
 
+// The addresses of one provider, between slashes, count together: each name has one of each.
+Result<std::vector<std::string>> expand_provider(std::string_view text) {
+  if (text.starts_with("unix:")) return expand_range(text);
+  constexpr std::string_view kSchemeEnd = "://";
+  const std::size_t scheme_end = text.find(kSchemeEnd);
+  const std::size_t begin =
+      scheme_end == std::string_view::npos ? 0 : scheme_end + kSchemeEnd.size();
+  std::vector<std::string> names;
+  for (const std::string_view part : split(text.substr(begin), '/')) {
+    const Result<std::vector<std::string>> hosts = expand_range(part);
+    if (!hosts) return hosts;
+    if (names.empty()) {
+      for (const std::string& host : *hosts) {
+        names.push_back(fmt::format("{}{}", text.substr(0, begin), host));
+      }
+      continue;
+    }
+    if (hosts->size() != names.size()) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("'{}': the ranges on both sides of '/', addresses of the same hosts, "
+                              "are of {} and {}",
+                              text, names.size(), hosts->size()));
+    }
+    for (std::size_t i = 0; i < names.size(); ++i) names[i] += "/" + (*hosts)[i];
+  }
+  return names;
+}
+
 Status add_one(std::string_view text, std::vector<Endpoint>& providers) {
-  const Result<std::vector<std::string>> names = expand_range(text);
+  const Result<std::vector<std::string>> names = expand_provider(text);
   if (!names) return std::unexpected(names.error());
   for (const std::string& name : *names) {
     Result<Endpoint> endpoint = parse_endpoint(name);

@@ -1,6 +1,7 @@
 // The providers of a mount as a person lists them:
 //   A+B+C      several, joined by '+' (or by naming the option again)
 //   node[01-13], 10.0.0.[1,4-6]:7471   ranges, with the width kept
+//   node[01-13]-ib0/node[01-13]-ib1    of hosts with several NICs: these ranges count together
 //   @FILE      one list a line; '#' begins a comment
 #pragma once
 

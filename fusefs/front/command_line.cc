@@ -269,7 +269,9 @@ what was stored is gone then.
 
 providers, joined by '+' or each in a providers= of its own:
   HOST[:PORT]            the best way there: same host, RDMA, TCP
-  tcp://HOST[:PORT]      TCP; the port is 7470 unless named
+  verbs://HOST[:PORT]    RDMA; the port is 7470 unless named
+  tcp://HOST[:PORT]      TCP
+  HOST/HOST[:PORT]       addresses of one provider's NICs, used in turn
   unix://PATH            a provider on this host, through shared memory
   local:SIZE             memory of this process itself, to try it alone
   node[01-13]            a range of hosts

@@ -62,5 +62,18 @@ TEST(ProviderList, a_file_holds_one_list_a_line_with_comments) {
   EXPECT_NE(missing.error().message.find(path), std::string::npos);
 }
 
+TEST(ProviderList, the_nics_of_a_range_of_hosts_count_together) {
+  std::vector<Endpoint> providers;
+  ASSERT_TRUE(
+      add_providers("verbs://node[1-2]-ib0/node[1-2]-ib1:7471+10.0.0.1/10.1.0.1", providers));
+  ASSERT_EQ(providers.size(), 3U);
+  EXPECT_EQ(endpoint_text(providers[0]), "verbs://node1-ib0/node1-ib1:7471");
+  EXPECT_EQ(endpoint_text(providers[1]), "verbs://node2-ib0/node2-ib1:7471");
+  EXPECT_EQ(endpoint_text(providers[2]), "10.0.0.1/10.1.0.1:7470");
+  const Status uneven = add_providers("n[1-2]/m[1-3]", providers);
+  ASSERT_FALSE(uneven.has_value());
+  EXPECT_NE(uneven.error().message.find("of 2 and 3"), std::string::npos) << uneven.error().message;
+}
+
 }  // namespace
 }  // namespace rram
