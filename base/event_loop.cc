@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cassert>
 #include <cerrno>
 #include <cstdlib>
@@ -171,6 +172,16 @@ bool EventLoop::arm_pollers() {
   return found;
 }
 
+// A loop that spins enters the kernel only for what it has to submit, and where the kernel says that
+// completions wait for this thread.
+void EventLoop::enter_kernel_if_needed() {
+  constexpr unsigned kNeedsEntry = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
+  const unsigned flags = std::atomic_ref(*ring_->sq.kflags).load(std::memory_order_relaxed);
+  if (io_uring_sq_ready(ring_.get()) > 0 || (flags & kNeedsEntry) != 0) {
+    io_uring_submit_and_get_events(ring_.get());
+  }
+}
+
 // True if something came while it span.
 bool EventLoop::spin() {
   std::erase_if(spun_over_, [](Poller* poller) {
@@ -179,9 +190,9 @@ bool EventLoop::spin() {
     return !poller->is_spun_over_;
   });
   if (spun_over_.empty()) return false;
-  io_uring_submit_and_get_events(ring_.get());
   const std::uint64_t end_ns = monotonic_ns() + spin_ns_;
   do {
+    enter_kernel_if_needed();
     bool found = io_uring_cq_ready(ring_.get()) > 0;
     for (std::size_t i = 0; i < spun_over_.size(); ++i) {
       if (spun_over_[i] != nullptr && spun_over_[i]->poll()) found = true;
@@ -190,7 +201,6 @@ bool EventLoop::spin() {
       spin_ns_ = std::min(spin_limit_ns_, spin_ns_ * 2);
       return true;
     }
-    io_uring_get_events(ring_.get());
   } while (monotonic_ns() < end_ns);
   spin_ns_ = std::max(spin_limit_ns_ / kLeastSpinPart, spin_ns_ / 2);
   return false;
@@ -199,7 +209,7 @@ bool EventLoop::spin() {
 void EventLoop::submit_and_wait() {
   // What was found by polling may have queued more: it leaves before the loop sleeps.
   if ((!spun_over_.empty() && spin()) || (!to_be_armed_.empty() && arm_pollers())) {
-    io_uring_submit_and_get_events(ring_.get());
+    enter_kernel_if_needed();
     return read_clock();
   }
   std::uint64_t sleep_ns = kMaxSleepNs;

@@ -207,6 +207,7 @@ class EventLoop {
   void run_flushers();
   void submit_and_wait();
   bool spin();
+  void enter_kernel_if_needed();
   bool arm_pollers();
   void run_completions();
 

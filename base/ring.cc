@@ -20,7 +20,7 @@ void detail::RingDeleter::operator()(io_uring* ring) const {
 Result<UniqueRing> make_ring(const RingOptions& options) {
   io_uring_params params{};
   params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN |
-                 IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL;
+                 IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL;
   if (options.large_submission_entries) params.flags |= IORING_SETUP_SQE128;
   params.cq_entries = options.completion_entries;
   auto ring = std::make_unique<io_uring>();
