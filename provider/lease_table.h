@@ -38,8 +38,8 @@ struct LeaseTableOptions {
 };
 
 struct LeaseWish {
-  LeaseId id;
-  LeaseToken token;
+  LeaseId id{};
+  LeaseToken token{};
   ConnectionId control = 0;
   std::string requester;
   std::uint64_t wanted_bytes = 0;  // 0: all that is free
@@ -72,8 +72,8 @@ struct EndedLease {
   std::vector<ConnectionId> connections;  // to be ended, then detached
 };
 
-// The memory of a lease that is over and that no connection can touch any more: zero it, then tell
-// scrubbed() for each segment.
+// The memory of a lease that is over and that no connection can touch any more: take it from the
+// devices, zero it, then tell scrubbed() for each segment.
 struct FencedLease {
   LeaseId id;
   std::vector<std::uint32_t> segments;

@@ -324,19 +324,6 @@ void ProviderServer::welcome(UniqueFd socket_fd, bool is_unix) {
   });
 }
 
-void ProviderServer::welcome(Peer peer, Worker& worker, Worker::MakeChannel make_channel) {
-  std::uint32_t connections = 0;
-  for (const std::unique_ptr<Worker>& each : workers_) connections += each->connection_count();
-  if (connections >= options_.max_connections + kConnectionsTold) return;
-  if (connections >= options_.max_connections && !peer.refusal) {
-    peer.refusal = Error{ErrorCode::kRefused, fmt::format("this provider serves no more than {} "
-                                                          "connections",
-                                                          options_.max_connections)};
-    peer.refusal_code = WireError::kLimit;
-  }
-  worker.adopt(std::move(make_channel), std::move(peer));
-}
-
 Task<> ProviderServer::accept_by_verbs(VerbsPort& port) {
   for (;;) {
     Result<VerbsArrival> arrival = co_await port.next_arrival();
@@ -359,6 +346,19 @@ void ProviderServer::welcome(VerbsArrival arrival) {
     return arrival.refuse(peer.refusal->message);
   }
   welcome(std::move(peer), worker_for(std::nullopt), std::move(arrival.accept));
+}
+
+void ProviderServer::welcome(Peer peer, Worker& worker, Worker::MakeChannel make_channel) {
+  std::uint32_t connections = 0;
+  for (const std::unique_ptr<Worker>& each : workers_) connections += each->connection_count();
+  if (connections >= options_.max_connections + kConnectionsTold) return;
+  if (connections >= options_.max_connections && !peer.refusal) {
+    peer.refusal = Error{ErrorCode::kRefused, fmt::format("this provider serves no more than {} "
+                                                          "connections",
+                                                          options_.max_connections)};
+    peer.refusal_code = WireError::kLimit;
+  }
+  worker.adopt(std::move(make_channel), std::move(peer));
 }
 
 // The worker for a connection; one over TCP is best served where its packets arrive.

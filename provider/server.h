@@ -35,7 +35,7 @@ struct ServerOptions {
   std::uint64_t size_bytes = 0;  // of the pool, rounded down to segments
   HugePages huge_pages = HugePages::kAuto;
   bool lock_memory = true;
-  // kTcp (port 0: any free one) and at most one kUnix.
+  // kTcp and kVerbs (port 0: any free one) and at most one kUnix.
   std::vector<Endpoint> listen;
   // Besides: every address of this host, by TCP, and by RDMA where there is a device.
   bool listens_everywhere = false;
@@ -79,11 +79,11 @@ class ProviderServer {
   Status open_verbs_ports();
   Status listen_by_verbs(Listener& listener);
   void accept_on(const Listener& listener);
+  Task<> accept_all(EventLoop& loop, int listening_fd, bool is_unix);
+  void welcome(UniqueFd socket_fd, bool is_unix);
   Task<> accept_by_verbs(VerbsPort& port);
   void welcome(VerbsArrival arrival);
   void welcome(Peer peer, Worker& worker, Worker::MakeChannel make_channel);
-  Task<> accept_all(EventLoop& loop, int listening_fd, bool is_unix);
-  void welcome(UniqueFd socket_fd, bool is_unix);
   Worker& worker_for(std::optional<int> tcp_socket_fd);
   void admit_address(Peer& peer, const sockaddr_storage& address) const;
   void admit(Peer& peer, int socket_fd) const;
@@ -92,13 +92,16 @@ class ProviderServer {
   ServerOptions options_;
   const Admission admission_;
   const std::uint64_t started_ms_;
+  // Outlives the pool: what leases that never got their drop() have registered goes with it, when
+  // all connections have long gone.
   const std::unique_ptr<VerbsService> verbs_ = VerbsService::create();
   std::vector<Listener> listeners_;
   PoolPlan plan_;
   std::unique_ptr<Pool> pool_;
-  std::unique_ptr<LeaseKeeper> leases_;
   ProviderContext context_;
+  // Outlive the leases, whose scrubber tells connections after the workers have stopped.
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<LeaseKeeper> leases_;
   std::vector<std::unique_ptr<VerbsPort>> verbs_ports_;
   std::vector<unsigned> worker_cpus_;  // by worker; empty: they run anywhere
   std::size_t next_turn_ = 0;          // on the accepting worker's thread

@@ -2,31 +2,22 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <spdlog/sinks/null_sink.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <condition_variable>
 #include <cstring>
-#include <mutex>
-#include <set>
 
 #include "provider/pool.h"
-#include "provider/scrubber.h"
+#include "tests/unit/provider/provider_helpers.h"
 
-namespace rram {
+namespace rram::test {
 namespace {
 
-constexpr std::uint64_t kSegmentBytes = std::uint64_t{2} << 20;
 // Tests need no right to lock memory.
 constexpr SegmentOptions kOptions{kSegmentBytes, false, false};
-
-bool is_zero(std::span<const std::byte> bytes) {
-  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
-}
 
 TEST(Segment, is_sealed_zero_and_of_its_size) {
   Result<Segment> segment = Segment::create(kOptions);
@@ -103,37 +94,5 @@ TEST(Pool, can_be_interrupted) {
   EXPECT_EQ(pool.error().code, ErrorCode::kCancelled);
 }
 
-TEST(Scrubber, every_segment_comes_back_zero_once) {
-  PoolPlan plan;
-  plan.segment_bytes = kSegmentBytes;
-  plan.segment_count = 8;
-  PoolOptions options;
-  options.lock_memory = false;
-  Result<std::unique_ptr<Pool>> pool = Pool::create(plan, options);
-  ASSERT_TRUE(pool);
-  for (std::uint32_t i = 0; i < 8; ++i) {
-    std::ranges::fill((*pool)->segment(i).bytes(), std::byte{0x77});
-  }
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::multiset<std::uint32_t> clean;
-  const auto log =
-      std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::null_sink_mt>());
-  Scrubber scrubber(**pool, 2, log, [&](std::uint32_t segment) {
-    const std::lock_guard lock(mutex);
-    clean.insert(segment);
-    changed.notify_all();
-  });
-  std::vector<ScrubJob> jobs;
-  for (std::uint32_t i = 0; i < 8; ++i) jobs.push_back({i, i % 2 == 0});
-  scrubber.push(jobs);
-  std::unique_lock lock(mutex);
-  changed.wait(lock, [&] { return clean.size() == 8; });
-  for (std::uint32_t i = 0; i < 8; ++i) {
-    EXPECT_EQ(clean.count(i), 1);
-    EXPECT_TRUE(is_zero((*pool)->segment(i).bytes()));
-  }
-}
-
 }  // namespace
-}  // namespace rram
+}  // namespace rram::test
