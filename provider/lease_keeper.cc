@@ -45,6 +45,16 @@ LeaseKeeper::LeaseKeeper(Pool& pool, LeaseTableOptions options,
                 {[this](const FencedLease& lease) { revoke(lease); },
                  [this](std::uint32_t segment) { on_scrubbed(segment); }}) {}
 
+void LeaseKeeper::pinned(std::uint32_t segment) {
+  const std::lock_guard lock(mutex_);
+  table_.pinned(segment);
+}
+
+PinningEnd LeaseKeeper::end_pinning() {
+  const std::lock_guard lock(mutex_);
+  return table_.end_pinning();
+}
+
 LeaseKeeper::Answer LeaseKeeper::grant(LeaseWish wish) {
   const Result<Bytes16> id = random_bytes16();
   if (!id) return id.error();

@@ -54,6 +54,10 @@ class LeaseKeeper {
               std::function<void(ConnectionId, ConnectionOrder)> tell,
               std::function<void(const LeaseId&)> on_fenced);
 
+  // See LeaseTable. From the filler.
+  void pinned(std::uint32_t segment);
+  PinningEnd end_pinning();
+
   using Answer = std::variant<HeldLeaseView, LeaseMustWait, Error>;
   // See LeaseTable; wish.id and wish.token are chosen here.
   Answer grant(LeaseWish wish);

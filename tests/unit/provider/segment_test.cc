@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "provider/pool.h"
 #include "tests/unit/provider/provider_helpers.h"
@@ -56,42 +56,31 @@ TEST(Segment, who_kept_the_descriptor_sees_neither_the_old_nor_the_new_content) 
   EXPECT_EQ(segment->bytes()[9], std::byte{0});
 }
 
-TEST(Pool, populates_all_of_it_and_tells_how_far_it_is) {
-  PoolPlan plan;
-  plan.segment_bytes = kSegmentBytes;
-  plan.segment_count = 5;
-  PoolOptions options;
-  options.lock_memory = false;
-  options.threads = 3;
-  std::uint64_t last_bytes = 0;
-  options.on_progress = [&](std::uint64_t done_bytes, std::uint64_t total_bytes) {
-    EXPECT_GE(done_bytes, last_bytes);
-    EXPECT_EQ(total_bytes, 5 * kSegmentBytes);
-    last_bytes = done_bytes;
-    return true;
-  };
-  Result<std::unique_ptr<Pool>> pool = Pool::create(plan, options);
-  ASSERT_TRUE(pool) << pool.error().message;
-  EXPECT_EQ(last_bytes, 5 * kSegmentBytes);
-  EXPECT_EQ((*pool)->size_bytes(), 5 * kSegmentBytes);
-  std::array<unsigned char, kSegmentBytes / 4096> resident{};
-  for (std::uint32_t i = 0; i < 5; ++i) {
-    const std::span<std::byte> bytes = (*pool)->segment(i).bytes();
-    ASSERT_EQ(::mincore(bytes.data(), bytes.size(), resident.data()), 0);
-    EXPECT_TRUE(std::ranges::all_of(resident, [](unsigned char page) { return (page & 1) != 0; }));
-  }
+TEST(Segment, asks_before_each_step_and_stops_when_told_no) {
+  constexpr std::uint64_t kLargeBytes = std::uint64_t{64} << 20;
+  Result<Segment> segment = Segment::create({kLargeBytes, false, false});
+  ASSERT_TRUE(segment);
+  std::uint64_t asked_bytes = 0;
+  int questions = 0;
+  const Status refused = segment->populate([&](std::uint64_t bytes) -> Status {
+    if (++questions == 3) return fail(ErrorCode::kUnavailable, "enough");
+    asked_bytes += bytes;
+    return {};
+  });
+  EXPECT_EQ(refused.error().message, "enough");
+  std::vector<unsigned char> resident(kLargeBytes / 4096);
+  ASSERT_EQ(::mincore(segment->bytes().data(), kLargeBytes, resident.data()), 0);
+  EXPECT_EQ(std::ranges::count_if(resident, [](unsigned char page) { return (page & 1) != 0; }),
+            asked_bytes / 4096);
+  EXPECT_LT(asked_bytes, kLargeBytes);
 }
 
-TEST(Pool, can_be_interrupted) {
-  PoolPlan plan;
-  plan.segment_bytes = kSegmentBytes;
-  plan.segment_count = 3;
-  PoolOptions options;
-  options.lock_memory = false;
-  options.on_progress = [](std::uint64_t, std::uint64_t) { return false; };
-  const Result<std::unique_ptr<Pool>> pool = Pool::create(plan, options);
-  ASSERT_FALSE(pool);
-  EXPECT_EQ(pool.error().code, ErrorCode::kCancelled);
+TEST(Pool, shrinks_by_what_it_gives_back) {
+  const std::unique_ptr<Pool> pool = make_pool(3);
+  pool->give_back(1);
+  EXPECT_EQ(pool->size_bytes(), 2 * kSegmentBytes);
+  EXPECT_TRUE(pool->segment(1).bytes().empty());
+  EXPECT_EQ(pool->segment(2).bytes().size(), kSegmentBytes);
 }
 
 }  // namespace
