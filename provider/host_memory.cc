@@ -90,11 +90,21 @@ Result<HostMemory> parse_meminfo(std::string_view meminfo) {
   return host;
 }
 
+// "always within_size [advise] never deny force": the one in brackets is in force.
+bool makes_huge_pages(std::string_view shmem_enabled) {
+  return shmem_enabled.find('[') != std::string_view::npos &&
+         shmem_enabled.find("[never]") == std::string_view::npos &&
+         shmem_enabled.find("[deny]") == std::string_view::npos;
+}
+
 Result<HostMemory> read_host_memory() {
   const std::optional<std::string> meminfo = read_text("/proc/meminfo");
   if (!meminfo) return fail(ErrorCode::kUnavailable, "cannot read /proc/meminfo");
   Result<HostMemory> host = parse_meminfo(*meminfo);
-  if (host) host->available_bytes = std::min(host->available_bytes, control_group_bytes());
+  if (!host) return host;
+  host->available_bytes = std::min(host->available_bytes, control_group_bytes());
+  host->makes_huge_pages =
+      makes_huge_pages(read_text("/sys/kernel/mm/transparent_hugepage/shmem_enabled").value_or(""));
   return host;
 }
 

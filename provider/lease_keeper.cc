@@ -42,7 +42,18 @@ LeaseKeeper::LeaseKeeper(Pool& pool, LeaseTableOptions options,
       on_fenced_(std::move(on_fenced)),
       table_(options),
       scrubber_(pool, scrub_threads(), log,
-                [this](std::uint32_t segment) { on_scrubbed(segment); }) {}
+                {[this](const FencedLease& lease) { revoke(lease); },
+                 [this](std::uint32_t segment) { on_scrubbed(segment); }}) {}
+
+void LeaseKeeper::pinned(std::uint32_t segment) {
+  const std::lock_guard lock(mutex_);
+  table_.pinned(segment);
+}
+
+PinningEnd LeaseKeeper::end_pinning() {
+  const std::lock_guard lock(mutex_);
+  return table_.end_pinning();
+}
 
 LeaseKeeper::Answer LeaseKeeper::grant(LeaseWish wish) {
   const Result<Bytes16> id = random_bytes16();
@@ -114,7 +125,7 @@ void LeaseKeeper::detach(const LeaseId& id, ConnectionId connection, Departure d
     table_.detach(id, connection, departure, now_ms());
     fenced = table_.take_fenced();
   }
-  scrub(fenced);
+  scrubber_.push(std::move(fenced));
 }
 
 bool LeaseKeeper::release(const LeaseId& id, ConnectionId control) {
@@ -128,7 +139,7 @@ bool LeaseKeeper::release(const LeaseId& id, ConnectionId control) {
     fenced = table_.take_fenced();
   }
   announce(ended, "released by its requester");
-  scrub(fenced);
+  scrubber_.push(std::move(fenced));
   return !ended.empty();
 }
 
@@ -141,7 +152,7 @@ void LeaseKeeper::tick() {
     fenced = table_.take_fenced();
   }
   announce(ended, "its requester is gone and the grace time has passed");
-  scrub(fenced);
+  scrubber_.push(std::move(fenced));
 }
 
 void LeaseKeeper::announce(const std::vector<EndedLease>& ended, std::string_view why) {
@@ -154,17 +165,10 @@ void LeaseKeeper::announce(const std::vector<EndedLease>& ended, std::string_vie
   }
 }
 
-void LeaseKeeper::scrub(const std::vector<FencedLease>& fenced) {
-  for (const FencedLease& lease : fenced) {
-    on_fenced_(lease.id);
-    std::vector<ScrubJob> jobs;
-    jobs.reserve(lease.segments.size());
-    for (const std::uint32_t segment : lease.segments) {
-      jobs.push_back({segment, lease.descriptors_passed});
-    }
-    scrubber_.push(jobs);
-    if (lease.releasing) tell_(*lease.releasing, {ConnectionOrder::Kind::kReleased, {}, {}});
-  }
+// RELEASED says that nobody reaches the memory any more, so it comes after on_fenced_.
+void LeaseKeeper::revoke(const FencedLease& lease) {
+  on_fenced_(lease.id);
+  if (lease.releasing) tell_(*lease.releasing, {ConnectionOrder::Kind::kReleased, {}, {}});
 }
 
 void LeaseKeeper::on_scrubbed(std::uint32_t segment) {

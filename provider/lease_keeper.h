@@ -2,7 +2,8 @@
 // lease, and what ends connections and scrubs memory when a lease is over.
 //
 // Threads: every member from any thread. One mutex, a leaf: under it only the table computes;
-// connections are told, memory is queued for scrubbing and lines are logged after it is dropped.
+// connections are told, leases are queued for the scrubber and lines are logged after it is
+// dropped. None of them waits for a device or for memory to be zeroed.
 #pragma once
 
 #include <spdlog/logger.h>
@@ -55,12 +56,19 @@ struct LeaseJoin {
 
 class LeaseKeeper {
  public:
-  // With no lock held: `tell` is called for connections that may have ended meanwhile, `on_fenced`
-  // when the last connection of a lease that is over has gone, before its memory is scrubbed.
-  // `pool` outlives this object.
+  // With no lock held, on the threads of callers and of the scrubber: `tell` is called for
+  // connections that may have ended meanwhile. On a scrubber thread: `on_fenced`, when the last
+  // connection of a lease that is over has gone, before its memory is zeroed; it may take long.
+  // `pool`, and all that the two touch, outlive this object. Leases that the scrubber has not come
+  // to when this object ends never get their on_fenced(): all their connections have gone, and who
+  // registered their memory must let go of it with itself.
   LeaseKeeper(Pool& pool, LeaseTableOptions options, const std::shared_ptr<spdlog::logger>& log,
               std::function<void(ConnectionId, ConnectionOrder)> tell,
               std::function<void(const LeaseId&)> on_fenced);
+
+  // See LeaseTable. From the filler.
+  void pinned(std::uint32_t segment);
+  PinningEnd end_pinning();
 
   using Answer = std::variant<HeldLeaseView, LeaseMustWait, Error>;
   // See LeaseTable; wish.id and wish.token are chosen here.
@@ -82,7 +90,7 @@ class LeaseKeeper {
                                     std::size_t segment_count) const;
   void on_scrubbed(std::uint32_t segment);
   void announce(const std::vector<EndedLease>& ended, std::string_view why);
-  void scrub(const std::vector<FencedLease>& fenced);
+  void revoke(const FencedLease& lease);
 
   Pool& pool_;
   const LeaseTableOptions options_;

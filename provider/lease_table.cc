@@ -16,7 +16,7 @@ namespace {
 
 // A grace time that ends within this is worth waiting for; a longer one is not.
 constexpr std::uint64_t kWorthWaitingMs = 5'000;
-// How soon a requester asks again while memory is being zeroed.
+// How soon a requester asks again while memory is being zeroed or pinned.
 constexpr std::uint64_t kShortestRetryMs = 50;
 constexpr std::uint64_t kLongestRetryMs = 1'000;
 
@@ -31,10 +31,33 @@ std::size_t LeaseTable::IdHash::operator()(const LeaseId& id) const {
 
 LeaseTable::LeaseTable(const LeaseTableOptions& options)
     : options_(options),
-      segments_(options.segment_count, SegmentState::kFree),
-      free_segments_(options.segment_count) {}
+      segments_(options.segment_count,
+                options.starts_unpinned ? SegmentState::kUnpinned : SegmentState::kFree),
+      free_segments_(options.starts_unpinned ? 0 : options.segment_count) {}
+
+void LeaseTable::pinned(std::uint32_t segment) {
+  assert(segments_[segment] == SegmentState::kUnpinned);
+  segments_[segment] = SegmentState::kFree;
+  ++free_segments_;
+}
+
+PinningEnd LeaseTable::end_pinning() {
+  PinningEnd end;
+  end.goes_on = has_lent_;
+  is_closed_ = !has_lent_;
+  for (std::uint32_t i = 0; i < segments_.size(); ++i) {
+    if (segments_[i] != SegmentState::kUnpinned) continue;
+    segments_[i] = SegmentState::kLost;
+    end.lost.push_back(i);
+  }
+  return end;
+}
 
 LeaseAnswer LeaseTable::grant(LeaseWish wish, std::uint64_t now_ms) {
+  if (is_closed_) {
+    return Error{ErrorCode::kUnavailable,
+                 "this provider could not pin its memory and is ending; its own message says why"};
+  }
   const bool wants_all = wish.wanted_bytes == 0;
   const std::uint64_t wanted_segments = wish.wanted_bytes / options_.segment_bytes +
                                         (wish.wanted_bytes % options_.segment_bytes == 0 ? 0 : 1);
@@ -58,6 +81,7 @@ LeaseAnswer LeaseTable::grant(LeaseWish wish, std::uint64_t now_ms) {
   lease.descriptors_passed = wish.pass_descriptors;
   lease.control = wish.control;
   lease.segments = take_segments(wants_all ? free_segments_ : wanted_segments);
+  has_lent_ = true;
   LeaseView view{lease.segments, std::nullopt};
   const bool is_new = leases_.emplace(wish.id, std::move(lease)).second;
   assert(is_new);
@@ -78,10 +102,12 @@ std::vector<std::uint32_t> LeaseTable::take_segments(std::uint64_t count) {
   return taken;
 }
 
-// What is being scrubbed, and what soon will be: leases of requesters that closed everything.
+// What is being pinned or scrubbed, and what soon will be: leases of requesters that closed
+// everything.
 LeaseMustWait LeaseTable::waiting_for_memory(std::uint64_t now_ms) const {
   LeaseMustWait waiting;
-  waiting.reclaiming_bytes = bytes_in(SegmentState::kReclaiming);
+  waiting.reclaiming_bytes =
+      bytes_in(SegmentState::kReclaiming) + bytes_in(SegmentState::kUnpinned);
   std::uint64_t retry_ms = waiting.reclaiming_bytes > 0 ? kShortestRetryMs : kLongestRetryMs;
   for (const auto& [id, lease] : leases_) {
     if (lease.is_over || !lease.grace_ends_ms) continue;
@@ -97,13 +123,15 @@ LeaseMustWait LeaseTable::waiting_for_memory(std::uint64_t now_ms) const {
 
 Error LeaseTable::no_space(std::uint64_t wanted_bytes) const {
   const LeaseTotals now = totals();
-  const std::uint64_t pool_bytes = options_.segment_count * options_.segment_bytes;
+  const std::uint64_t pool_bytes =
+      options_.segment_count * options_.segment_bytes - bytes_in(SegmentState::kLost);
   const std::string wanted = wanted_bytes == 0 ? "memory was" : size_text(wanted_bytes) + " were";
   return {ErrorCode::kNoSpace,
           fmt::format("{} asked for; of the pool of {}, {} are free, {} leased, and {} still being "
-                      "taken back",
+                      "made ready",
                       wanted, size_text(pool_bytes), size_text(now.free_bytes),
-                      size_text(now.leased_bytes), size_text(now.reclaiming_bytes))};
+                      size_text(now.leased_bytes),
+                      size_text(now.reclaiming_bytes + now.unpinned_bytes))};
 }
 
 LeaseTable::Lease* LeaseTable::find(const LeaseId& id, const LeaseToken& token) {
@@ -236,6 +264,7 @@ LeaseTotals LeaseTable::totals() const {
   totals.leased_bytes = bytes_in(SegmentState::kLeased);
   totals.free_bytes = bytes_in(SegmentState::kFree);
   totals.reclaiming_bytes = bytes_in(SegmentState::kReclaiming);
+  totals.unpinned_bytes = bytes_in(SegmentState::kUnpinned);
   for (const auto& [id, lease] : leases_) {
     if (lease.is_over) continue;
     ++totals.leases;

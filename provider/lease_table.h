@@ -1,7 +1,9 @@
 // Who holds which segments, from when to when. Pure: time, identities and tokens are passed in, and
 // what has to be done (end a connection, zero a segment) is told to the caller, who does it.
 //
-//   free -> leased -> reclaiming (its connections end, then its memory is zeroed) -> free
+//   unpinned -> free -> leased -> reclaiming (its connections end, then its memory is zeroed) ->
+//   free
+//      `------> lost (its memory could not be pinned)
 //
 // A lease is `held` while it has a control connection, in `grace` after it lost it, and over after
 // that. Its memory is given out for scrubbing only when every connection of it has been detached:
@@ -29,6 +31,8 @@ using ConnectionId = std::uint64_t;
 struct LeaseTableOptions {
   std::uint32_t segment_count = 0;
   std::uint64_t segment_bytes = 0;
+  // The segments become free one by one, by pinned(); else all of them are free at once.
+  bool starts_unpinned = false;
   // After its connections were closed: a requester that is gone, or comes back at once.
   std::uint64_t grace_ms = 2'000;
   // After it went silent: the network may heal.
@@ -38,8 +42,8 @@ struct LeaseTableOptions {
 };
 
 struct LeaseWish {
-  LeaseId id;
-  LeaseToken token;
+  LeaseId id{};
+  LeaseToken token{};
   ConnectionId control = 0;
   std::string requester;
   std::uint64_t wanted_bytes = 0;  // 0: all that is free
@@ -53,7 +57,7 @@ struct LeaseView {
 };
 
 struct LeaseMustWait {
-  std::uint64_t reclaiming_bytes = 0;
+  std::uint64_t reclaiming_bytes = 0;  // and those that are still being pinned
   std::uint32_t retry_ms = 0;
 };
 
@@ -64,6 +68,13 @@ enum class Departure : std::uint8_t {
   kSilent,  // nothing came for too long
 };
 
+// What became of a pool of which not all could be pinned.
+struct PinningEnd {
+  // False: nothing was ever lent, and nothing will be.
+  bool goes_on = false;
+  std::vector<std::uint32_t> lost;  // the segments that are no part of the pool any more
+};
+
 // A lease that is over.
 struct EndedLease {
   LeaseId id;
@@ -72,8 +83,8 @@ struct EndedLease {
   std::vector<ConnectionId> connections;  // to be ended, then detached
 };
 
-// The memory of a lease that is over and that no connection can touch any more: zero it, then tell
-// scrubbed() for each segment.
+// The memory of a lease that is over and that no connection can touch any more: take it from the
+// devices, zero it, then tell scrubbed() for each segment.
 struct FencedLease {
   LeaseId id;
   std::vector<std::uint32_t> segments;
@@ -85,6 +96,7 @@ struct LeaseTotals {
   std::uint64_t leased_bytes = 0;
   std::uint64_t free_bytes = 0;
   std::uint64_t reclaiming_bytes = 0;
+  std::uint64_t unpinned_bytes = 0;
   std::uint64_t leases = 0;
   std::uint64_t connections = 0;  // attached to leases that are not over
 };
@@ -93,9 +105,14 @@ class LeaseTable {
  public:
   explicit LeaseTable(const LeaseTableOptions& options);
 
+  // The segment can be lent from now on.
+  void pinned(std::uint32_t segment);
+  // Pinning has failed: the segments that are unpinned now will never come.
+  PinningEnd end_pinning();
+
   // A lease of `wanted_bytes`, rounded up to segments, held by `control`. LeaseMustWait while
-  // memory is on its way back that would help. Error: kNoSpace or kUnavailable (too many leases),
-  // with the figures. `now_ms` never goes back.
+  // memory is on its way that would help: back from a lease, or still being pinned. Error: kNoSpace
+  // or kUnavailable (too many leases), with the figures. `now_ms` never goes back.
   LeaseAnswer grant(LeaseWish wish, std::uint64_t now_ms);
 
   // Errors: kLost (no such lease, or not its token: the same answer), kUnavailable (too many
@@ -129,7 +146,7 @@ class LeaseTable {
   [[nodiscard]] std::vector<std::string> requesters() const;
 
  private:
-  enum class SegmentState : std::uint8_t { kFree, kLeased, kReclaiming };
+  enum class SegmentState : std::uint8_t { kUnpinned, kFree, kLeased, kReclaiming, kLost };
 
   // A data connection, or a control connection that was replaced.
   struct Other {
@@ -159,6 +176,8 @@ class LeaseTable {
   LeaseTableOptions options_;
   std::vector<SegmentState> segments_;
   std::uint64_t free_segments_;
+  bool has_lent_ = false;   // ever
+  bool is_closed_ = false;  // nothing is lent any more
   struct IdHash {
     std::size_t operator()(const LeaseId& id) const;
   };

@@ -43,6 +43,8 @@ sigset_t ending_signals() {
   return signals;
 }
 
+bool says_to_a_terminal() { return ::isatty(STDERR_FILENO) != 0; }
+
 // Tells a person how far the pinning is: one line that changes on a terminal, else a line now and
 // then.
 class Progress {
@@ -55,17 +57,27 @@ class Progress {
                     size_text(total_bytes), done_bytes * 100 / total_bytes);
     if (is_terminal_) {
       fmt::print(stderr, "\r{}\x1b[K{}", line, done_bytes == total_bytes ? "\n" : "");
+      is_line_open_ = done_bytes != total_bytes;
     } else if (now_ms - last_line_ms_ >= kProgressLineMs) {
       last_line_ms_ = now_ms;
       fmt::print(stderr, "{}\n", line);
     }
     const sigset_t signals = ending_signals();
     const timespec at_once{};
-    return ::sigtimedwait(&signals, nullptr, &at_once) < 0;
+    ending_signal_ = ::sigtimedwait(&signals, nullptr, &at_once);
+    return ending_signal_ < 0;
   }
+  // What comes next on standard error begins a line.
+  void end_line() {
+    if (std::exchange(is_line_open_, false)) fmt::print(stderr, "\n");
+  }
+  // After show() was false.
+  [[nodiscard]] int ending_signal() const { return ending_signal_; }
 
  private:
-  bool is_terminal_ = ::isatty(STDERR_FILENO) != 0;
+  bool is_terminal_ = says_to_a_terminal();
+  bool is_line_open_ = false;
+  int ending_signal_ = -1;
   std::uint64_t last_line_ms_ = monotonic_ns() / 1'000'000;
 };
 
@@ -79,23 +91,53 @@ void raise_descriptor_limit() {
 
 std::string ready_line(const ProviderServer& server) {
   std::string line =
-      fmt::format("rram-provider: ready, {} in {} pages", size_text(server.plan().size_bytes()),
+      fmt::format("rram-provider: ready, {} in {} pages", size_text(server.pool_bytes()),
                   size_text(server.plan().page_bytes));
   for (const Endpoint& endpoint : server.endpoints()) line += ", " + endpoint_text(endpoint);
   return line;
 }
 
-int wait_and_stop(ProviderServer& server) {
+std::string listening_line(const ProviderServer& server) {
+  const std::uint64_t missing_bytes = server.plan().size_bytes() - server.pinned_bytes();
+  std::string line =
+      fmt::format("rram-provider: {} still to be pinned, what is pinned can be leased",
+                  size_text(missing_bytes));
+  for (const Endpoint& endpoint : server.endpoints()) line += ", " + endpoint_text(endpoint);
+  return line;
+}
+
+int wait_for_signal() {
   const sigset_t signals = ending_signals();
   int signal = 0;
   while (::sigwait(&signals, &signal) != 0) {
   }
+  return signal;
+}
+
+int stop(ProviderServer& server, int signal) {
   fmt::print(stderr, "rram-provider: stopping ({})\n", ::strsignal(signal));
   for (const std::string& requester : server.requesters()) {
     fmt::print(stderr, "rram-provider: the lease of {} ends now, its data is lost\n", requester);
   }
   server.stop();
   return 0;
+}
+
+int pin_and_serve(ProviderServer& server) {
+  fmt::print(stderr, "{}\n", listening_line(server));
+  Progress progress;
+  const Status pinned =
+      server.wait_until_pinned([&](std::uint64_t done_bytes, std::uint64_t total_bytes) {
+        return progress.show(done_bytes, total_bytes);
+      });
+  progress.end_line();
+  if (!pinned && pinned.error().code == ErrorCode::kCancelled) {
+    return stop(server, progress.ending_signal());
+  }
+  if (!pinned) return report(pinned.error());
+  fmt::print("{}\n", ready_line(server));
+  std::fflush(stdout);
+  return stop(server, wait_for_signal());
 }
 
 int serve(ServerOptions options) {
@@ -105,16 +147,12 @@ int serve(ServerOptions options) {
   raise_descriptor_limit();
   options.log = std::make_shared<spdlog::logger>(
       "rram-provider", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
-  options.log->set_pattern("%Y-%m-%d %H:%M:%S.%e %n: %v");
-  auto progress = std::make_shared<Progress>();
-  options.on_progress = [progress](std::uint64_t done_bytes, std::uint64_t total_bytes) {
-    return progress->show(done_bytes, total_bytes);
-  };
+  // On a terminal a line of the log takes the place of the line of the pinning.
+  const std::string clear_line = says_to_a_terminal() ? "\r\x1b[K" : "";
+  options.log->set_pattern(clear_line + "%Y-%m-%d %H:%M:%S.%e %n: %v");
   Result<std::unique_ptr<ProviderServer>> server = ProviderServer::start(std::move(options));
   if (!server) return report(server.error());
-  fmt::print("{}\n", ready_line(**server));
-  std::fflush(stdout);
-  return wait_and_stop(**server);
+  return pin_and_serve(**server);
 }
 
 int show_status(const CommandLine& line) {

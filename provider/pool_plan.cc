@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <string_view>
 
 #include "base/size_text.h"
 #include "rdma/wire/frames.h"
@@ -35,25 +36,35 @@ Status check_normal_pages(std::uint64_t size_bytes, const HostMemory& host) {
 
 Status check_huge_pages(const PoolPlan& plan, const HostMemory& host) {
   if (host.huge_page_bytes == 0) {
-    return fail(ErrorCode::kUnavailable,
-                "this kernel has no huge pages; use --hugepages off or auto");
+    return fail(ErrorCode::kUnavailable, "this kernel has no huge pages");
   }
   if (plan.segment_bytes % host.huge_page_bytes != 0) {
     return fail(ErrorCode::kUnavailable,
-                fmt::format("huge pages here are {} and do not fit segments of {}; use "
-                            "--hugepages off, or a larger --size",
+                fmt::format("huge pages here are {} and do not fit segments of {}, which "
+                            "a larger --size makes larger",
                             size_text(host.huge_page_bytes), size_text(plan.segment_bytes)));
   }
   if (plan.size_bytes() > host.huge_free_bytes) {
     return fail(
         ErrorCode::kUnavailable,
         fmt::format("{} of huge pages are free and {} are needed; reserve them with `sysctl "
-                    "vm.nr_hugepages={}` (then no other program may take them), or use "
-                    "--hugepages auto",
+                    "vm.nr_hugepages={}` (then no other program may take them)",
                     size_text(host.huge_free_bytes), size_text(plan.size_bytes()),
                     plan.size_bytes() / host.huge_page_bytes));
   }
   return {};
+}
+
+std::string pages_note(const PoolPlan& plan, const HostMemory& host, std::string_view why_not) {
+  if (plan.huge_pages) {
+    return fmt::format("the pool is made of reserved huge pages of {}", size_text(plan.page_bytes));
+  }
+  const std::string_view ordinary =
+      host.makes_huge_pages ? "the kernel makes huge pages of them where it can"
+                            : "the kernel makes no huge pages of them: `echo advise "
+                              ">/sys/kernel/mm/transparent_hugepage/shmem_enabled` lets it";
+  return fmt::format("the pool is made of pages of {}, {}{}{}", size_text(plan.page_bytes),
+                     ordinary, why_not.empty() ? "" : "; not of reserved huge pages: ", why_not);
 }
 
 }  // namespace
@@ -84,18 +95,36 @@ Result<PoolPlan> plan_pool(std::uint64_t wanted_bytes, HugePages huge_pages,
                             size_text(wanted_bytes), plan.segment_count,
                             size_text(plan.segment_bytes), wanted_bytes - plan.size_bytes());
   }
+  std::string why_not;
   if (huge_pages != HugePages::kOff) {
     const Status huge = check_huge_pages(plan, host);
     if (huge) {
       plan.huge_pages = true;
       plan.page_bytes = host.huge_page_bytes;
+      plan.pages_note = pages_note(plan, host, {});
       return plan;
     }
-    if (huge_pages == HugePages::kOn) return std::unexpected(huge.error());
+    why_not = huge.error().message;
+    if (huge_pages == HugePages::kOn) {
+      return fail(huge.error().code, why_not + "; --hugepages auto takes ordinary pages then");
+    }
   }
   const Status normal = check_normal_pages(plan.size_bytes(), host);
   if (!normal) return std::unexpected(normal.error());
+  plan.pages_note = pages_note(plan, host, why_not);
   return plan;
+}
+
+// Half of the floor is left to whatever the host has begun since the plan was made.
+Status check_room(std::uint64_t bytes, const HostMemory& host) {
+  const std::uint64_t kept_bytes = host_floor_bytes(host) / 2;
+  if (host.available_bytes >= kept_bytes && bytes <= host.available_bytes - kept_bytes) return {};
+  return fail(
+      ErrorCode::kUnavailable,
+      fmt::format("cannot get {} more of memory for the pool: this host has {} available "
+                  "now, and {} of it stay with the host; lend less with --size, or stop "
+                  "what took the memory",
+                  size_text(bytes), size_text(host.available_bytes), size_text(kept_bytes)));
 }
 
 }  // namespace rram

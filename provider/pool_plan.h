@@ -16,6 +16,8 @@ struct HostMemory {
   std::uint64_t available_bytes = 0;
   std::uint64_t huge_page_bytes = 0;  // size of one huge page; 0: the kernel has none
   std::uint64_t huge_free_bytes = 0;  // huge pages that are reserved for nobody
+  // Whether the kernel makes huge pages of a memfd's ordinary ones where it is asked to.
+  bool makes_huge_pages = false;
 };
 
 enum class HugePages : std::uint8_t {
@@ -32,7 +34,8 @@ struct PoolPlan {
   std::uint32_t segment_count = 0;
   bool huge_pages = false;
   std::uint64_t page_bytes = 4096;
-  std::string note;  // what is not exactly as asked, or empty
+  std::string note;        // what is not exactly as asked, or empty
+  std::string pages_note;  // from which pages it is made, and why
 
   [[nodiscard]] std::uint64_t size_bytes() const { return segment_bytes * segment_count; }
 };
@@ -45,5 +48,10 @@ std::uint64_t host_floor_bytes(const HostMemory& host);
 // remedy.
 Result<PoolPlan> plan_pool(std::uint64_t wanted_bytes, HugePages huge_pages,
                            const HostMemory& host);
+
+// While a pool of ordinary pages is being pinned, which others' programs do not wait for: whether
+// this host can give it `bytes` more now. Without this the kernel would kill something first.
+// Error: kUnavailable, with the figures and the remedy.
+Status check_room(std::uint64_t bytes, const HostMemory& host);
 
 }  // namespace rram

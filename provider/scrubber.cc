@@ -1,6 +1,8 @@
 #include "provider/scrubber.h"
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <utility>
 
 namespace rram {
@@ -11,8 +13,8 @@ constexpr std::chrono::seconds kRetryInterval{1};
 }  // namespace
 
 Scrubber::Scrubber(Pool& pool, unsigned threads, std::shared_ptr<spdlog::logger> log,
-                   std::function<void(std::uint32_t)> on_scrubbed)
-    : pool_(pool), log_(std::move(log)), on_scrubbed_(std::move(on_scrubbed)) {
+                   ScrubSteps steps)
+    : pool_(pool), log_(std::move(log)), steps_(std::move(steps)) {
   threads_.reserve(threads);
   for (unsigned i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
 }
@@ -26,32 +28,54 @@ Scrubber::~Scrubber() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-void Scrubber::push(const std::vector<ScrubJob>& jobs) {
+void Scrubber::push(std::vector<FencedLease> leases) {
+  if (leases.empty()) return;
   {
     const std::lock_guard lock(mutex_);
-    queue_.insert(queue_.end(), jobs.begin(), jobs.end());
+    std::ranges::move(leases, std::back_inserter(leases_));
   }
   changed_.notify_all();
 }
 
+// Leases come first: a requester waits for RELEASED, nobody in particular for a segment.
 void Scrubber::run() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+    changed_.wait(lock, [this] { return stopping_ || !leases_.empty() || !jobs_.empty(); });
     if (stopping_) return;
-    const ScrubJob job = queue_.front();
-    queue_.pop_front();
-    lock.unlock();
-    const bool is_clean = scrub(job);
-    if (is_clean) on_scrubbed_(job.segment);
-    lock.lock();
-    if (is_clean) continue;
-    queue_.push_back(job);
-    changed_.wait_for(lock, kRetryInterval, [this] { return stopping_; });
+    if (leases_.empty()) {
+      scrub_next(lock);
+    } else {
+      revoke_next(lock);
+    }
   }
 }
 
-bool Scrubber::scrub(const ScrubJob& job) {
+void Scrubber::revoke_next(std::unique_lock<std::mutex>& lock) {
+  const FencedLease lease = std::move(leases_.front());
+  leases_.pop_front();
+  lock.unlock();
+  steps_.revoke(lease);
+  lock.lock();
+  for (const std::uint32_t segment : lease.segments) {
+    jobs_.push_back({segment, lease.descriptors_passed});
+  }
+  changed_.notify_all();
+}
+
+void Scrubber::scrub_next(std::unique_lock<std::mutex>& lock) {
+  const Job job = jobs_.front();
+  jobs_.pop_front();
+  lock.unlock();
+  const bool is_clean = scrub(job);
+  if (is_clean) steps_.on_scrubbed(job.segment);
+  lock.lock();
+  if (is_clean) return;
+  jobs_.push_back(job);
+  changed_.wait_for(lock, kRetryInterval, [this] { return stopping_ || !leases_.empty(); });
+}
+
+bool Scrubber::scrub(const Job& job) {
   Segment& segment = pool_.segment(job.segment);
   if (!job.renew) {
     segment.wipe();

@@ -1,5 +1,6 @@
-// Zeroes memory before it is lent again, on threads of its own: a worker that did it would let
-// every requester of that worker wait.
+// Takes the memory of leases that are over back, on threads of its own: a worker that did it would
+// let every requester of that worker wait. First the lease is revoked (devices may have to forget
+// hundreds of gigabytes, which takes seconds), then its segments are zeroed, on all threads.
 #pragma once
 
 #include <condition_variable>
@@ -13,40 +14,53 @@
 
 #include <spdlog/logger.h>
 
+#include "provider/lease_table.h"
 #include "provider/pool.h"
 
 namespace rram {
 
-struct ScrubJob {
-  std::uint32_t segment = 0;
-  // Somebody else had the descriptor: the memory itself is replaced.
-  bool renew = false;
+// Called on scrubber threads, for different leases and segments at the same time, with no lock
+// held.
+struct ScrubSteps {
+  // Takes from everybody the means to reach the memory. Before any segment of the lease is zeroed.
+  std::function<void(const FencedLease&)> revoke;
+  // The segment is all zeros.
+  std::function<void(std::uint32_t segment)> on_scrubbed;
 };
 
-// Threads: push() from any; `on_scrubbed` comes on a scrubber thread.
+// Threads: push() from any.
 class Scrubber {
  public:
   // `pool` outlives this object.
-  Scrubber(Pool& pool, unsigned threads, std::shared_ptr<spdlog::logger> log,
-           std::function<void(std::uint32_t segment)> on_scrubbed);
-  // Ends after the segments being scrubbed right now; the rest of the queue is dropped.
+  Scrubber(Pool& pool, unsigned threads, std::shared_ptr<spdlog::logger> log, ScrubSteps steps);
+  // Ends after what its threads do right now. The rest is dropped: leases that were not revoked,
+  // segments that were not zeroed. Right where the pool is not lent again.
   ~Scrubber();
   Scrubber(const Scrubber&) = delete;
   Scrubber& operator=(const Scrubber&) = delete;
 
-  void push(const std::vector<ScrubJob>& jobs);
+  void push(std::vector<FencedLease> leases);
 
  private:
+  struct Job {
+    std::uint32_t segment = 0;
+    // Somebody else had the descriptor: the memory itself is replaced.
+    bool renew = false;
+  };
+
   void run();
-  bool scrub(const ScrubJob& job);
+  void revoke_next(std::unique_lock<std::mutex>& lock);
+  void scrub_next(std::unique_lock<std::mutex>& lock);
+  bool scrub(const Job& job);
 
   Pool& pool_;
   const std::shared_ptr<spdlog::logger> log_;
-  const std::function<void(std::uint32_t)> on_scrubbed_;
+  const ScrubSteps steps_;
 
-  std::mutex mutex_;  // guards queue_ and stopping_; a leaf: nothing is called under it
+  std::mutex mutex_;  // guards leases_, jobs_ and stopping_; a leaf: nothing is called under it
   std::condition_variable changed_;
-  std::deque<ScrubJob> queue_;
+  std::deque<FencedLease> leases_;
+  std::deque<Job> jobs_;
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };

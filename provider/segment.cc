@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -14,6 +15,10 @@
 namespace rram {
 
 namespace {
+
+// Small, because 16 threads that ask at the same time may all be told yes; a multiple of huge
+// pages.
+constexpr std::uint64_t kPopulateStepBytes = std::uint64_t{16} << 20;
 
 std::unexpected<Error> fail_to_lock(int errno_value, std::uint64_t size_bytes) {
   rlimit limit{};
@@ -75,11 +80,28 @@ Status Segment::open() {
   return {};
 }
 
-Status Segment::populate() {
-  if (::madvise(mapping_.data(), mapping_.size_bytes(), MADV_POPULATE_WRITE) == 0) return {};
-  return fail(ErrorCode::kUnavailable,
-              fmt::format("cannot get {} of memory for the pool: {}; lend less with --size",
-                          size_text(options_.size_bytes), std::strerror(errno)));
+Status Segment::populate(const MayTakeMemory& may_take) {
+  std::span<std::byte> rest = mapping_.bytes();
+  while (!rest.empty()) {
+    const std::span<std::byte> step =
+        rest.first(std::min<std::size_t>(rest.size(), kPopulateStepBytes));
+    if (may_take) {
+      Status allowed = may_take(step.size());
+      if (!allowed) return allowed;
+    }
+    if (::madvise(step.data(), step.size(), MADV_POPULATE_WRITE) != 0) {
+      return fail(ErrorCode::kUnavailable,
+                  fmt::format("cannot get {} of memory for the pool: {}; lend less with --size",
+                              size_text(step.size()), std::strerror(errno)));
+    }
+    rest = rest.subspan(step.size());
+  }
+  return {};
+}
+
+void Segment::close() {
+  mapping_ = Mapping();
+  memory_fd_.reset();
 }
 
 void Segment::wipe() { std::memset(mapping_.data(), 0, mapping_.size_bytes()); }
@@ -90,16 +112,12 @@ Status Segment::renew() {
     if (::fallocate(memory_fd_.get(), kPunch, 0, static_cast<off_t>(options_.size_bytes)) != 0) {
       return fail_errno(errno, "cannot free the pages of a segment that a requester has mapped");
     }
-    mapping_ = Mapping();
-    memory_fd_.reset();
+    close();
   }
   const Status opened = open();
   if (!opened) return opened;
   const Status populated = populate();
-  if (!populated) {
-    mapping_ = Mapping();
-    memory_fd_.reset();
-  }
+  if (!populated) close();
   return populated;
 }
 

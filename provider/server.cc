@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -27,6 +28,7 @@ namespace {
 
 constexpr unsigned kMaxWorkers = 128;
 constexpr std::uint64_t kTickMs = 100;
+constexpr std::chrono::milliseconds kProgressInterval{200};
 constexpr std::uint64_t kAcceptPauseMs = 100;  // after accept found no descriptor or memory
 // Beyond the limit this many are still told that they are refused; the rest are just closed.
 constexpr std::uint32_t kConnectionsTold = 64;
@@ -59,6 +61,12 @@ void tune_tcp(int fd) {
   set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kUnacknowledgedLimitMs);
 }
 
+Status check_room_here(std::uint64_t bytes) {
+  const Result<HostMemory> host = read_host_memory();
+  if (!host) return std::unexpected(host.error());
+  return check_room(bytes, *host);
+}
+
 std::uint64_t load(const std::atomic<std::uint64_t>& counter) {
   return counter.load(std::memory_order_relaxed);
 }
@@ -80,6 +88,7 @@ Result<std::unique_ptr<ProviderServer>> ProviderServer::start(ServerOptions opti
   for (const Listener& listener : server->listeners_) {
     if (listener.endpoint.scheme != Endpoint::Scheme::kVerbs) server->accept_on(listener);
   }
+  server->start_pinning();
   return server;
 }
 
@@ -96,7 +105,7 @@ ProviderServer::ProviderServer(ServerOptions options)
 
 ProviderServer::~ProviderServer() { stop(); }
 
-// Everything that can be refused is refused before memory is touched, which may take minutes.
+// Everything that can be refused is refused before memory is touched.
 Status ProviderServer::bind_listeners() {
   if (options_.listens_everywhere) {
     const Status bound = bind_everywhere();
@@ -148,15 +157,16 @@ Status ProviderServer::make_pool() {
   if (!plan) return std::unexpected(plan.error());
   plan_ = std::move(*plan);
   if (!plan_.note.empty()) options_.log->info("{}", plan_.note);
+  options_.log->info("{}", plan_.pages_note);
   PoolOptions pool_options;
   pool_options.lock_memory = options_.lock_memory;
-  pool_options.on_progress = options_.on_progress;
   Result<std::unique_ptr<Pool>> pool = Pool::create(plan_, pool_options);
   if (!pool) return std::unexpected(pool.error());
   pool_ = std::move(*pool);
   LeaseTableOptions lease_options;
   lease_options.segment_count = pool_->segment_count();
   lease_options.segment_bytes = pool_->segment_bytes();
+  lease_options.starts_unpinned = true;
   lease_options.grace_ms = options_.grace_ms;
   lease_options.silent_grace_ms = std::max(options_.silent_grace_ms, options_.grace_ms);
   leases_ = std::make_unique<LeaseKeeper>(
@@ -230,7 +240,47 @@ Status ProviderServer::listen_by_verbs(Listener& listener) {
   return {};
 }
 
+// ---- pinning -----------------------------------------------------------------------------------
+
+void ProviderServer::start_pinning() {
+  PoolFillerOptions filling;
+  filling.may_take = options_.may_take_memory;
+  // Reserved huge pages belong to the pool since it was mapped.
+  if (!filling.may_take && !plan_.huge_pages) filling.may_take = check_room_here;
+  filling.on_pinned = [this](std::uint32_t segment) { leases_->pinned(segment); };
+  filling.on_failed = [this](const Error& error) { on_pinning_failed(error); };
+  filler_ = std::make_unique<PoolFiller>(*pool_, std::move(filling));
+}
+
+// On a filler thread.
+void ProviderServer::on_pinning_failed(const Error& error) {
+  const PinningEnd end = leases_->end_pinning();
+  if (!end.goes_on) {
+    pinning_failure_ = error;
+    return;
+  }
+  for (const std::uint32_t segment : end.lost) pool_->give_back(segment);
+  options_.log->warn(
+      "the pool shrinks from {} to the {} that are pinned, because some of it is lent already "
+      "({}); "
+      "starting this provider again lends all of it",
+      size_text(plan_.size_bytes()), size_text(pool_->size_bytes()), error.message);
+}
+
+Status ProviderServer::wait_until_pinned(const PinningProgress& on_progress) {
+  for (;;) {
+    const bool is_over = filler_->wait(kProgressInterval);
+    if (on_progress && !on_progress(pinned_bytes(), pool_bytes())) {
+      return fail(ErrorCode::kCancelled, "interrupted");
+    }
+    if (!is_over) continue;
+    if (pinning_failure_) return std::unexpected(*pinning_failure_);
+    return {};
+  }
+}
+
 void ProviderServer::stop() {
+  if (filler_) filler_->stop();
   is_stopping_ = true;
   // Wakes the pending accepts; the files of Unix sockets go when the listeners do.
   for (const Listener& listener : listeners_) {
@@ -256,7 +306,7 @@ StatsReply ProviderServer::stats() const {
   reply.pool_bytes = pool_->size_bytes();
   reply.leased_bytes = totals.leased_bytes;
   reply.free_bytes = totals.free_bytes;
-  reply.reclaiming_bytes = totals.reclaiming_bytes;
+  reply.reclaiming_bytes = totals.reclaiming_bytes + totals.unpinned_bytes;
   reply.leases = totals.leases;
   reply.connections = totals.connections;
   for (const std::unique_ptr<Worker>& worker : workers_) {
@@ -324,19 +374,6 @@ void ProviderServer::welcome(UniqueFd socket_fd, bool is_unix) {
   });
 }
 
-void ProviderServer::welcome(Peer peer, Worker& worker, Worker::MakeChannel make_channel) {
-  std::uint32_t connections = 0;
-  for (const std::unique_ptr<Worker>& each : workers_) connections += each->connection_count();
-  if (connections >= options_.max_connections + kConnectionsTold) return;
-  if (connections >= options_.max_connections && !peer.refusal) {
-    peer.refusal = Error{ErrorCode::kRefused, fmt::format("this provider serves no more than {} "
-                                                          "connections",
-                                                          options_.max_connections)};
-    peer.refusal_code = WireError::kLimit;
-  }
-  worker.adopt(std::move(make_channel), std::move(peer));
-}
-
 Task<> ProviderServer::accept_by_verbs(VerbsPort& port) {
   for (;;) {
     Result<VerbsArrival> arrival = co_await port.next_arrival();
@@ -359,6 +396,19 @@ void ProviderServer::welcome(VerbsArrival arrival) {
     return arrival.refuse(peer.refusal->message);
   }
   welcome(std::move(peer), worker_for(std::nullopt), std::move(arrival.accept));
+}
+
+void ProviderServer::welcome(Peer peer, Worker& worker, Worker::MakeChannel make_channel) {
+  std::uint32_t connections = 0;
+  for (const std::unique_ptr<Worker>& each : workers_) connections += each->connection_count();
+  if (connections >= options_.max_connections + kConnectionsTold) return;
+  if (connections >= options_.max_connections && !peer.refusal) {
+    peer.refusal = Error{ErrorCode::kRefused, fmt::format("this provider serves no more than {} "
+                                                          "connections",
+                                                          options_.max_connections)};
+    peer.refusal_code = WireError::kLimit;
+  }
+  worker.adopt(std::move(make_channel), std::move(peer));
 }
 
 // The worker for a connection; one over TCP is best served where its packets arrive.

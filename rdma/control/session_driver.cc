@@ -52,10 +52,11 @@ Task<Result<Established>> SessionDriver::establish(std::uint64_t deadline_ns) {
 
 Error SessionDriver::out_of_time() const {
   if (delayed_) {
-    return {ErrorCode::kTimedOut,
-            fmt::format("provider {}: it is still clearing {} that an earlier lease had: try again "
-                        "a little later",
-                        provider_text_, size_text(delayed_->reclaiming_bytes))};
+    return {
+        ErrorCode::kTimedOut,
+        fmt::format("provider {}: {} are still being pinned, or cleared of what an earlier lease "
+                    "had: try again a little later, or ask for less with size=",
+                    provider_text_, size_text(delayed_->reclaiming_bytes))};
   }
   return {ErrorCode::kTimedOut, fmt::format("provider {}: it accepted the connection but did not "
                                             "answer in time (state {}): is it hanging?",

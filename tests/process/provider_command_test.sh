@@ -51,6 +51,9 @@ for _ in $(seq 200); do
 done
 check "one line when ready" test "$(cat "$folder/ready")" = \
   "rram-provider: ready, 32.0 MiB in 4.0 KiB pages, tcp://127.0.0.1:$port, unix://$socket"
+check "before it, that it listens already" grep -q \
+  "to be pinned, what is pinned can be leased, tcp://127.0.0.1:$port, unix://$socket" "$folder/log"
+check "and from which pages the pool is made" grep -q "the pool is made of " "$folder/log"
 check "status over the Unix socket" test "$(value_of pool_bytes)" = 33554432
 check "status over TCP" grep -q '"free_bytes": 33554432' <("$provider" --status "tcp://127.0.0.1:$port")
 check "the socket is for this user only" test "$(stat -c %a "$socket")" = 600
@@ -63,6 +66,18 @@ check "SIGTERM ends it with success" test $? = 0
 running=
 check "and with a line" grep -q "stopping" "$folder/log"
 check "and without the socket file" test ! -e "$socket"
+
+"$provider" --size 256M --no-unix --listen "tcp://127.0.0.1:$port" >"$folder/ready" 2>"$folder/log" &
+running=$!
+for _ in $(seq 400); do
+  grep -q "to be pinned" "$folder/log" && break
+  sleep 0.01
+done
+kill -TERM "$running"
+wait "$running"
+check "SIGTERM while memory is being pinned ends it with success" test $? = 0
+running=
+check "with the same line" grep -q "stopping" "$folder/log"
 
 check "an open address without --allow" refuses 1 "--allow" --size 2M --no-unix --listen tcp://0.0.0.0:7471
 check "more than the host has" refuses 1 "memory available" --size 20T --no-unix --listen "tcp://127.0.0.1:$port"

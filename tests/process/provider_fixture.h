@@ -50,7 +50,13 @@ class ProviderFixture : public testing::Test {
     std::filesystem::remove_all(folder_, ignored);
   }
 
+  // All of the pool is pinned when this returns.
   void start() {
+    start_pinning();
+    ASSERT_TRUE(server_ && server_->wait_until_pinned());
+  }
+
+  void start_pinning() {
     Result<std::unique_ptr<ProviderServer>> server = ProviderServer::start(options_);
     ASSERT_TRUE(server) << server.error().message;
     server_ = std::move(*server);

@@ -249,5 +249,78 @@ TEST_F(LeaseTableTest, whether_descriptors_were_passed_is_told_to_the_scrubber) 
   EXPECT_TRUE(table_.take_fenced().at(0).descriptors_passed);
 }
 
+// ---- a pool that is still being pinned ---------------------------------------------------------
+
+class UnpinnedTableTest : public LeaseTableTest {
+ protected:
+  UnpinnedTableTest() {
+    LeaseTableOptions unpinned = options();
+    unpinned.starts_unpinned = true;
+    table_ = LeaseTable(unpinned);
+  }
+};
+
+TEST_F(UnpinnedTableTest, nothing_is_free_until_it_is_pinned_and_all_of_it_is_waited_for) {
+  EXPECT_EQ(table_.totals().free_bytes, 0);
+  EXPECT_EQ(table_.totals().unpinned_bytes, 10 * kSegmentBytes);
+  EXPECT_EQ(table_.totals().reclaiming_bytes, 0);
+  for (const std::uint64_t wanted_bytes : {std::uint64_t{0}, kSegmentBytes, 10 * kSegmentBytes}) {
+    const LeaseAnswer answer = ask(1, 11, wanted_bytes);
+    ASSERT_TRUE(std::holds_alternative<LeaseMustWait>(answer)) << wanted_bytes;
+    EXPECT_EQ(std::get<LeaseMustWait>(answer).reclaiming_bytes, 10 * kSegmentBytes);
+    EXPECT_GE(std::get<LeaseMustWait>(answer).retry_ms, 1);
+  }
+  const LeaseAnswer too_much = ask(1, 11, 11 * kSegmentBytes);
+  ASSERT_TRUE(std::holds_alternative<Error>(too_much));
+  EXPECT_NE(std::get<Error>(too_much).message.find("20.0 MiB still being made ready"),
+            std::string::npos)
+      << std::get<Error>(too_much).message;
+}
+
+TEST_F(UnpinnedTableTest, what_is_pinned_is_lent_while_the_rest_is_not) {
+  table_.pinned(4);
+  table_.pinned(2);
+  EXPECT_TRUE(std::holds_alternative<LeaseMustWait>(ask(2, 12, 3 * kSegmentBytes)));
+  EXPECT_TRUE(std::holds_alternative<LeaseMustWait>(ask(2, 12, 0))) << "all means all of the pool";
+  EXPECT_EQ(segments_of(ask(1, 11, 2 * kSegmentBytes)), (std::vector<std::uint32_t>{2, 4}));
+  for (const std::uint32_t segment : {0U, 1U, 3U, 5U, 6U, 7U, 8U, 9U}) table_.pinned(segment);
+  EXPECT_EQ(segments_of(ask(2, 12, 0)).size(), 8);
+  EXPECT_EQ(table_.totals().unpinned_bytes, 0);
+}
+
+TEST_F(UnpinnedTableTest, a_lease_may_end_while_the_rest_is_being_pinned) {
+  table_.pinned(0);
+  ask(1, 11, kSegmentBytes);
+  ASSERT_TRUE(table_.release(id_of(1), 11));
+  EXPECT_EQ(table_.totals().reclaiming_bytes, kSegmentBytes);
+  EXPECT_EQ(table_.totals().unpinned_bytes, 9 * kSegmentBytes);
+  scrub_all(table_.take_fenced());
+  EXPECT_EQ(table_.totals().free_bytes, kSegmentBytes);
+}
+
+TEST_F(UnpinnedTableTest, after_something_was_lent_the_pool_shrinks_to_what_is_pinned) {
+  for (std::uint32_t segment = 0; segment < 6; ++segment) table_.pinned(segment);
+  ask(1, 11, kSegmentBytes);
+  ASSERT_TRUE(table_.release(id_of(1), 11));
+  scrub_all(table_.take_fenced());
+  const PinningEnd end = table_.end_pinning();
+  EXPECT_TRUE(end.goes_on) << "ever lent is enough";
+  EXPECT_EQ(end.lost, (std::vector<std::uint32_t>{6, 7, 8, 9}));
+  EXPECT_EQ(table_.totals().unpinned_bytes, 0);
+  const LeaseAnswer too_much = ask(2, 12, 7 * kSegmentBytes);
+  ASSERT_TRUE(std::holds_alternative<Error>(too_much)) << "nobody waits for what never comes";
+  EXPECT_NE(std::get<Error>(too_much).message.find("of the pool of 12.0 MiB"), std::string::npos)
+      << std::get<Error>(too_much).message;
+  EXPECT_EQ(segments_of(ask(2, 12, 0)).size(), 6);
+}
+
+TEST_F(UnpinnedTableTest, if_nothing_was_ever_lent_nothing_will_be) {
+  table_.pinned(0);
+  EXPECT_FALSE(table_.end_pinning().goes_on);
+  const LeaseAnswer refused = ask(1, 11, kSegmentBytes);
+  ASSERT_TRUE(std::holds_alternative<Error>(refused));
+  EXPECT_EQ(std::get<Error>(refused).code, ErrorCode::kUnavailable);
+}
+
 }  // namespace
 }  // namespace rram

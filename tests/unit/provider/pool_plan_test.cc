@@ -63,10 +63,50 @@ TEST(PoolPlan, huge_pages_are_taken_where_enough_are_free) {
   EXPECT_EQ(plan_pool(kGiB, HugePages::kAuto, host)->page_bytes, 2 * kMiB);
   EXPECT_FALSE(plan_pool(2 * kGiB, HugePages::kAuto, host)->huge_pages);
   EXPECT_FALSE(plan_pool(kGiB, HugePages::kOff, host)->huge_pages);
-  EXPECT_EQ(plan_pool(2 * kGiB, HugePages::kOn, host).error().code, ErrorCode::kUnavailable);
+  const Result<PoolPlan> refused = plan_pool(2 * kGiB, HugePages::kOn, host);
+  EXPECT_EQ(refused.error().code, ErrorCode::kUnavailable);
+  EXPECT_NE(refused.error().message.find("--hugepages auto"), std::string::npos);
   host.huge_page_bytes = kGiB;  // larger than a segment
   EXPECT_FALSE(plan_pool(kGiB, HugePages::kAuto, host)->huge_pages);
   EXPECT_FALSE(plan_pool(kGiB, HugePages::kOn, host));
+}
+
+TEST(PoolPlan, says_from_which_pages_the_pool_is_made_and_why) {
+  HostMemory host = large_host();
+  const auto note = [&host](HugePages huge_pages) {
+    return plan_pool(kGiB, huge_pages, host)->pages_note;
+  };
+  EXPECT_NE(note(HugePages::kAuto).find("pages of 4.0 KiB"), std::string::npos);
+  EXPECT_NE(note(HugePages::kAuto).find("vm.nr_hugepages=512"), std::string::npos);
+  EXPECT_NE(note(HugePages::kAuto).find("shmem_enabled"), std::string::npos);
+  EXPECT_EQ(note(HugePages::kOff).find("vm.nr_hugepages"), std::string::npos) << "nobody asked";
+  host.makes_huge_pages = true;
+  EXPECT_NE(note(HugePages::kAuto).find("makes huge pages of them where it can"),
+            std::string::npos);
+  EXPECT_EQ(note(HugePages::kAuto).find("shmem_enabled"), std::string::npos) << "nothing to do";
+  host.huge_free_bytes = kGiB;
+  EXPECT_NE(note(HugePages::kAuto).find("reserved huge pages of 2.0 MiB"), std::string::npos);
+}
+
+TEST(PoolPlan, a_pool_that_grows_leaves_half_of_the_floor_to_the_host) {
+  HostMemory host{16 * kGiB, 0, 0, 0};
+  const std::uint64_t kept_bytes = host_floor_bytes(host) / 2;
+  host.available_bytes = kept_bytes + 16 * kMiB;
+  EXPECT_TRUE(check_room(16 * kMiB, host));
+  const Status refused = check_room(16 * kMiB + 1, host);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kUnavailable);
+  EXPECT_NE(refused.error().message.find("--size"), std::string::npos);
+  host.available_bytes = kept_bytes - 1;
+  EXPECT_FALSE(check_room(0, host));
+}
+
+TEST(HostMemory, whether_memfds_get_huge_pages_is_the_word_in_brackets) {
+  EXPECT_TRUE(makes_huge_pages("always within_size [advise] never deny force\n"));
+  EXPECT_TRUE(makes_huge_pages("[always] within_size advise never deny force\n"));
+  EXPECT_FALSE(makes_huge_pages("always within_size advise [never] deny force\n"));
+  EXPECT_FALSE(makes_huge_pages("always within_size advise never [deny] force\n"));
+  EXPECT_FALSE(makes_huge_pages(""));
 }
 
 TEST(HostMemory, meminfo_is_read_by_whole_field_names) {

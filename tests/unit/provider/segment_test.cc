@@ -2,31 +2,22 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <spdlog/sinks/null_sink.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <condition_variable>
 #include <cstring>
-#include <mutex>
-#include <set>
+#include <vector>
 
 #include "provider/pool.h"
-#include "provider/scrubber.h"
+#include "tests/unit/provider/provider_helpers.h"
 
-namespace rram {
+namespace rram::test {
 namespace {
 
-constexpr std::uint64_t kSegmentBytes = std::uint64_t{2} << 20;
 // Tests need no right to lock memory.
 constexpr SegmentOptions kOptions{kSegmentBytes, false, false};
-
-bool is_zero(std::span<const std::byte> bytes) {
-  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
-}
 
 TEST(Segment, is_sealed_zero_and_of_its_size) {
   Result<Segment> segment = Segment::create(kOptions);
@@ -65,75 +56,32 @@ TEST(Segment, who_kept_the_descriptor_sees_neither_the_old_nor_the_new_content) 
   EXPECT_EQ(segment->bytes()[9], std::byte{0});
 }
 
-TEST(Pool, populates_all_of_it_and_tells_how_far_it_is) {
-  PoolPlan plan;
-  plan.segment_bytes = kSegmentBytes;
-  plan.segment_count = 5;
-  PoolOptions options;
-  options.lock_memory = false;
-  options.threads = 3;
-  std::uint64_t last_bytes = 0;
-  options.on_progress = [&](std::uint64_t done_bytes, std::uint64_t total_bytes) {
-    EXPECT_GE(done_bytes, last_bytes);
-    EXPECT_EQ(total_bytes, 5 * kSegmentBytes);
-    last_bytes = done_bytes;
-    return true;
-  };
-  Result<std::unique_ptr<Pool>> pool = Pool::create(plan, options);
-  ASSERT_TRUE(pool) << pool.error().message;
-  EXPECT_EQ(last_bytes, 5 * kSegmentBytes);
-  EXPECT_EQ((*pool)->size_bytes(), 5 * kSegmentBytes);
-  std::array<unsigned char, kSegmentBytes / 4096> resident{};
-  for (std::uint32_t i = 0; i < 5; ++i) {
-    const std::span<std::byte> bytes = (*pool)->segment(i).bytes();
-    ASSERT_EQ(::mincore(bytes.data(), bytes.size(), resident.data()), 0);
-    EXPECT_TRUE(std::ranges::all_of(resident, [](unsigned char page) { return (page & 1) != 0; }));
-  }
-}
-
-TEST(Pool, can_be_interrupted) {
-  PoolPlan plan;
-  plan.segment_bytes = kSegmentBytes;
-  plan.segment_count = 3;
-  PoolOptions options;
-  options.lock_memory = false;
-  options.on_progress = [](std::uint64_t, std::uint64_t) { return false; };
-  const Result<std::unique_ptr<Pool>> pool = Pool::create(plan, options);
-  ASSERT_FALSE(pool);
-  EXPECT_EQ(pool.error().code, ErrorCode::kCancelled);
-}
-
-TEST(Scrubber, every_segment_comes_back_zero_once) {
-  PoolPlan plan;
-  plan.segment_bytes = kSegmentBytes;
-  plan.segment_count = 8;
-  PoolOptions options;
-  options.lock_memory = false;
-  Result<std::unique_ptr<Pool>> pool = Pool::create(plan, options);
-  ASSERT_TRUE(pool);
-  for (std::uint32_t i = 0; i < 8; ++i) {
-    std::ranges::fill((*pool)->segment(i).bytes(), std::byte{0x77});
-  }
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::multiset<std::uint32_t> clean;
-  const auto log =
-      std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::null_sink_mt>());
-  Scrubber scrubber(**pool, 2, log, [&](std::uint32_t segment) {
-    const std::lock_guard lock(mutex);
-    clean.insert(segment);
-    changed.notify_all();
+TEST(Segment, asks_before_each_step_and_stops_when_told_no) {
+  constexpr std::uint64_t kLargeBytes = std::uint64_t{64} << 20;
+  Result<Segment> segment = Segment::create({kLargeBytes, false, false});
+  ASSERT_TRUE(segment);
+  std::uint64_t asked_bytes = 0;
+  int questions = 0;
+  const Status refused = segment->populate([&](std::uint64_t bytes) -> Status {
+    if (++questions == 3) return fail(ErrorCode::kUnavailable, "enough");
+    asked_bytes += bytes;
+    return {};
   });
-  std::vector<ScrubJob> jobs;
-  for (std::uint32_t i = 0; i < 8; ++i) jobs.push_back({i, i % 2 == 0});
-  scrubber.push(jobs);
-  std::unique_lock lock(mutex);
-  changed.wait(lock, [&] { return clean.size() == 8; });
-  for (std::uint32_t i = 0; i < 8; ++i) {
-    EXPECT_EQ(clean.count(i), 1);
-    EXPECT_TRUE(is_zero((*pool)->segment(i).bytes()));
-  }
+  EXPECT_EQ(refused.error().message, "enough");
+  std::vector<unsigned char> resident(kLargeBytes / 4096);
+  ASSERT_EQ(::mincore(segment->bytes().data(), kLargeBytes, resident.data()), 0);
+  EXPECT_EQ(std::ranges::count_if(resident, [](unsigned char page) { return (page & 1) != 0; }),
+            asked_bytes / 4096);
+  EXPECT_LT(asked_bytes, kLargeBytes);
+}
+
+TEST(Pool, shrinks_by_what_it_gives_back) {
+  const std::unique_ptr<Pool> pool = make_pool(3);
+  pool->give_back(1);
+  EXPECT_EQ(pool->size_bytes(), 2 * kSegmentBytes);
+  EXPECT_TRUE(pool->segment(1).bytes().empty());
+  EXPECT_EQ(pool->segment(2).bytes().size(), kSegmentBytes);
 }
 
 }  // namespace
-}  // namespace rram
+}  // namespace rram::test
