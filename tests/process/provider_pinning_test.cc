@@ -78,7 +78,7 @@ TEST_F(ProviderPinningTest, what_is_pinned_is_lent_and_usable_at_once) {
   EXPECT_EQ(lease->grant.bytes, 4 * kMiB);
   RawRequester lane(tcp());
   ASSERT_TRUE(lane.hello(Role::kData));
-  ASSERT_TRUE(lane.attach(lease->grant.lease_id, lease->grant.token));
+  ASSERT_TRUE(lane.attach(lease->grant.lease_id, lease->grant.token, 1));
   const std::vector<std::byte> data(kMiB, std::byte{0x3c});
   EXPECT_TRUE(lane.write(1, 5, data));
   EXPECT_EQ(lane.read(1, 5, kMiB), data);

@@ -65,7 +65,7 @@ TEST_F(LeaseKeeperTest, the_lanes_of_a_released_lease_end_before_it_is_fenced) {
   const LeaseKeeper::Answer answer = keeper_.grant(std::move(wish));
   const LeaseTerms& terms = std::get<HeldLeaseView>(answer).terms;
   constexpr ConnectionId kLane = 21;
-  ASSERT_TRUE(keeper_.attach(Role::kData, terms.lease_id, terms.token, kLane, "test"));
+  ASSERT_TRUE(keeper_.attach({Role::kData, terms.lease_id, terms.token, 1, kLane, "test"}));
   ASSERT_TRUE(keeper_.release(terms.lease_id, kControl));
   EXPECT_EQ(diary_.entries(), (std::vector<std::string>{"ended"}));
   keeper_.detach(terms.lease_id, kLane, Departure::kClosed);
