@@ -2,8 +2,8 @@
 # shellcheck disable=SC2034,SC2016,SC2153 # others use what is set here, and set what is used; hosts
 # expand what stands in single quotes
 # What a scenario of the lab may use: providers and the mount on the virtual hosts, besides
-# tests/mount/lib.sh (fail, skip, step, expect_*, wait_until), agent.sh (on, on_bg), machines.sh
-# (power_off, power_on) and network.sh (cable_out, cable_in). Sourced by scenario_shell.sh with
+# tests/mount/lib.sh (fail, skip, step, expect_*, wait_until), agent.sh (on, on_bg) and machines.sh
+# (power_off, power_on, cable_out, cable_in). Sourced by scenario_shell.sh with
 #   TRANSPORT   the way between the hosts, as an address names it: tcp
 #   WORK        an empty directory on this side
 # On a host the mount is at $MNT.

@@ -47,8 +47,7 @@ prepare() {
 # Every host on, every cable in.
 hosts_ready() (
   for host in "${HOSTS[@]}"; do
-    cable_in "$host"
-    is_on "$host" || machine_start "$host"
+    if is_on "$host"; then cable_in "$host"; else machine_start "$host"; fi
   done
   for host in "${HOSTS[@]}"; do machine_wait "$host"; done
 )
@@ -73,8 +72,8 @@ show_consoles() {
 clean_hosts() (
   declare -A cleaning=()
   for host in "${HOSTS[@]}"; do
-    cable_in "$host"
     if is_on "$host" && [[ -e $LAB/share/ready.$host ]]; then
+      cable_in "$host"
       on_bg "$host" clean_up
       cleaning[$host]=$COMMAND
     fi

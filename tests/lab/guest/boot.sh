@@ -22,6 +22,7 @@ network_up() {
 link set lo up
 link set eth0 mtu 4200
 addr add $(argument address)/24 dev eth0
+addr add $(argument address6)/64 dev eth0 nodad
 link set eth0 up
 IP
 }
