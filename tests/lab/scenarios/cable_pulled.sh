@@ -7,7 +7,7 @@ transports="tcp verbs"
 DEADLINE_S=6
 MARGIN_S=4
 MOMENTS=4
-declare -A SHORT_S=([tcp]=2 [verbs]=0.2)
+declare -A SHORT_S=([tcp]=2 [verbs]=0.1)
 
 # On the requester.
 write_file() {
