@@ -79,7 +79,7 @@ class ProviderServer {
   Status open_verbs_ports();
   Status listen_by_verbs(Listener& listener);
   void accept_on(const Listener& listener);
-  Task<> accept_by_verbs(VerbsPort& port);
+  Task<> accept_by_verbs(VerbsPort& port, std::string where);
   void welcome(VerbsArrival arrival);
   void welcome(Peer peer, Worker& worker, Worker::MakeChannel make_channel);
   Task<> accept_all(EventLoop& loop, int listening_fd, bool is_unix);
