@@ -110,3 +110,21 @@ volume_stop() {
     fi
   done
 }
+
+# listens HOST PORT: by TCP.
+listens() {
+  on "$1" "ss -Hltn 'sport = :$2' | grep -q ."
+}
+
+# perftest COLUMN TOOL OPTIONS...: a tool of perftest between p1, which serves, and the requester;
+# what it says in that column is left in $FIGURE.
+perftest() {
+  local column=$1 server
+  shift
+  on_bg p1 "$* -d rxe0 -F"
+  server=$COMMAND
+  wait_until 20 "$1 listens on p1" listens p1 18515
+  on requester "$* -d rxe0 -F ${ADDRESS[p1]}" >"$WORK/figures"
+  command_wait "$server" 20 >/dev/null
+  FIGURE=$(awk -v column="$column" '/#bytes/ { getline; print $column }' "$WORK/figures")
+}

@@ -148,13 +148,6 @@ run_one() {
   rm -rf "$WORK"
 }
 
-missing_program() {
-  local program
-  for program in ${1//,/ }; do
-    command -v "$program" >/dev/null || { echo "no $program here" && return; }
-  done
-}
-
 main() {
   local start name file transport limit_s needs why
   start=$(now_ms)
@@ -167,7 +160,8 @@ main() {
     return
   fi
   while read -r name file transport limit_s needs <&3; do
-    why=$(missing_program "$needs")
+    # shellcheck disable=SC2086 # a list of words
+    why=$(missing_program ${needs//,/ })
     if [[ -n $why ]]; then
       report_skip "$name" "$why"
     else

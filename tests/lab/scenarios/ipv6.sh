@@ -6,7 +6,7 @@ transports="tcp verbs"
 # From here on lib.sh speaks of these addresses, written as in a URL.
 speak_ipv6() {
   local host
-  for host in "${HOSTS[@]}"; do ADDRESS[$host]="[${ADDRESS6[$host]}]"; done
+  for host in "${HOSTS[@]}"; do ADDRESS["$host"]="[${ADDRESS6[$host]}]"; done
   SUBNET=$SUBNET6
 }
 
