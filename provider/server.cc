@@ -235,8 +235,10 @@ Status ProviderServer::listen_by_verbs(Listener& listener) {
   }
   listener.endpoint.port = (*port)->port();
   verbs_ports_.push_back(std::move(*port));
-  workers_.front()->run_task(
-      [this, &port = *verbs_ports_.back()](EventLoop& /*loop*/) { return accept_by_verbs(port); });
+  workers_.front()->run_task([this, &port = *verbs_ports_.back(),
+                              where = endpoint_text(listener.endpoint)](EventLoop& /*loop*/) {
+    return accept_by_verbs(port, where);
+  });
   return {};
 }
 
@@ -374,11 +376,16 @@ void ProviderServer::welcome(UniqueFd socket_fd, bool is_unix) {
   });
 }
 
-Task<> ProviderServer::accept_by_verbs(VerbsPort& port) {
+Task<> ProviderServer::accept_by_verbs(VerbsPort& port, std::string where) {
   for (;;) {
     Result<VerbsArrival> arrival = co_await port.next_arrival();
-    if (!arrival) co_return;
-    welcome(std::move(*arrival));
+    if (arrival) {
+      welcome(std::move(*arrival));
+    } else if (arrival.error().code == ErrorCode::kUnavailable) {
+      options_.log->warn("{}: {}", where, arrival.error().message);
+    } else {
+      co_return;
+    }
   }
 }
 

@@ -99,7 +99,7 @@ class ProviderServer {
   void accept_on(const Listener& listener);
   Task<> accept_all(EventLoop& loop, int listening_fd, bool is_unix);
   void welcome(UniqueFd socket_fd, bool is_unix);
-  Task<> accept_by_verbs(VerbsPort& port);
+  Task<> accept_by_verbs(VerbsPort& port, std::string where);
   void welcome(VerbsArrival arrival);
   void welcome(Peer peer, Worker& worker, Worker::MakeChannel make_channel);
   Worker& worker_for(std::optional<int> tcp_socket_fd);

@@ -38,7 +38,8 @@ class VerbsPort {
 
   // With the real port.
   [[nodiscard]] virtual std::uint16_t port() const = 0;
-  // kCancelled after close().
+  // kCancelled after close(). kUnavailable is news: the address lost its device or has one again,
+  // as the message says. The port goes on by itself.
   virtual Task<Result<VerbsArrival>> next_arrival() = 0;
   // It may be destroyed when this has resumed.
   virtual Task<> close() = 0;

@@ -32,6 +32,14 @@ report_skip() {
   printf 'skipped\t%s\t%s\n' "$1" "$2" >>"$RRAM_RESULTS"
 }
 
+# missing_program NAME...: why what needs these programs is skipped; empty when all are here.
+missing_program() {
+  local program
+  for program in "$@"; do
+    command -v "$program" >/dev/null || { echo "no $program here" && return; }
+  done
+}
+
 # report_unit NAME PASSED FAILED: a suite that counts its own tests.
 report_unit() {
   local i

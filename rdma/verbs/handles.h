@@ -13,11 +13,18 @@ struct VerbsDeleter {
   void operator()(rdma_event_channel* channel) const { rdma_destroy_event_channel(channel); }
   // Every event of the id has been acknowledged, and its queue pair is gone.
   void operator()(rdma_cm_id* id) const { rdma_destroy_id(id); }
-  void operator()(ibv_pd* domain) const { ibv_dealloc_pd(domain); }
+  void operator()(ibv_context** devices) const { rdma_free_devices(devices); }
   void operator()(ibv_mr* region) const { ibv_dereg_mr(region); }
   void operator()(ibv_comp_channel* channel) const { ibv_destroy_comp_channel(channel); }
   // Every event of the queue has been acknowledged.
   void operator()(ibv_cq* queue) const { ibv_destroy_cq(queue); }
+};
+// A protection domain keeps its device open. librdmacm closes a device that was removed as soon as
+// no id is on it any more, and would take domains and registrations with it that are still known
+// here.
+struct ProtectionDomainDeleter {
+  std::unique_ptr<ibv_context*, VerbsDeleter> devices{rdma_get_devices(nullptr)};
+  void operator()(ibv_pd* domain) const { ibv_dealloc_pd(domain); }
 };
 // A queue pair that librdmacm made goes by the id that it was made on.
 struct QueuePairDeleter {
@@ -34,7 +41,7 @@ struct QueuePairDeleter {
 
 using UniqueCmChannel = std::unique_ptr<rdma_event_channel, detail::VerbsDeleter>;
 using UniqueCmId = std::unique_ptr<rdma_cm_id, detail::VerbsDeleter>;
-using UniqueProtectionDomain = std::unique_ptr<ibv_pd, detail::VerbsDeleter>;
+using UniqueProtectionDomain = std::unique_ptr<ibv_pd, detail::ProtectionDomainDeleter>;
 using UniqueMemoryRegion = std::unique_ptr<ibv_mr, detail::VerbsDeleter>;
 using UniqueCompletionChannel = std::unique_ptr<ibv_comp_channel, detail::VerbsDeleter>;
 using UniqueCompletionQueue = std::unique_ptr<ibv_cq, detail::VerbsDeleter>;

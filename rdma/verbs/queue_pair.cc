@@ -92,7 +92,11 @@ Status QueuePair::make(ibv_pd& domain, const Options& options, ibv_qp_init_attr&
                                          wanted.cap.max_send_wr, wanted.cap.max_recv_wr,
                                          ibv_get_device_name(id_->verbs->device)));
   }
-  return options.is_guarded ? advance(IBV_QPS_INIT, 0, 0) : Status{};
+  if (!options.is_guarded) return {};
+  Status advanced = advance(IBV_QPS_INIT, 0, 0);
+  // A requester that has given up meanwhile makes this fail.
+  if (!advanced) owned_.reset();
+  return advanced;
 }
 
 // The next state of a guarded queue pair, as the connection manager would have it, but without

@@ -222,11 +222,12 @@ Task<> VerbsChannel::watch_connection() {
       case RDMA_CM_EVENT_REJECTED:
         end({ErrorCode::kDisconnected, "the RDMA connection did not come about"});
         break;
+      // As when the network is silent: the peer is there still, and its lease must outlast this.
       case RDMA_CM_EVENT_DEVICE_REMOVAL:
-        end({ErrorCode::kDisconnected, "the RDMA device was removed from this host"});
+        end({ErrorCode::kTimedOut, "the RDMA device was removed from this host"});
         break;
       case RDMA_CM_EVENT_ADDR_CHANGE:
-        end({ErrorCode::kDisconnected, "the address of the RDMA device has changed"});
+        end({ErrorCode::kTimedOut, "the address of the RDMA device has changed"});
         break;
       default:
         break;

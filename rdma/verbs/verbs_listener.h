@@ -1,4 +1,5 @@
-// Waits for RDMA connection requests on one address.
+// Waits for RDMA connection requests on one address, also when the device that has the address is
+// taken away and comes back.
 //
 // Belongs to the thread of its loop. It may be destroyed after close() has resumed.
 #pragma once
@@ -9,6 +10,8 @@
 #include <string_view>
 
 #include "base/event_loop.h"
+#include "base/gate.h"
+#include "base/notice.h"
 #include "base/result.h"
 #include "base/task.h"
 #include "rdma/verbs/cm_endpoint.h"
@@ -34,14 +37,24 @@ class VerbsListener {
                                                        const sockaddr_storage& address);
 
   // The next request of this protocol; others are rejected here. kCancelled after close().
+  // kUnavailable is no end, but news: the address was lost or is back, as the message says; the
+  // next call listens on, or tries to listen again every second.
   Task<Result<VerbsRequest>> next_request();
   [[nodiscard]] std::uint16_t port() const;
-  Task<> close() { return endpoint_->close(); }
+  Task<> close();
 
  private:
-  explicit VerbsListener(std::unique_ptr<CmEndpoint> endpoint) : endpoint_(std::move(endpoint)) {}
+  VerbsListener(std::unique_ptr<CmEndpoint> endpoint, const sockaddr_storage& address);
 
-  std::unique_ptr<CmEndpoint> endpoint_;
+  Task<Result<VerbsRequest>> request_or_news();
+  Task<Error> lose(std::string_view why);
+  Task<bool> listen_again();
+
+  EventLoop& loop_;
+  sockaddr_storage address_;              // with the real port
+  std::unique_ptr<CmEndpoint> endpoint_;  // null while the address is lost
+  Notice closing_notice_;
+  Gate calls_;  // of next_request()
 };
 
 // Answers a request with a no and a sentence (cut where it is too long for the wire).

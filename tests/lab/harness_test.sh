@@ -7,17 +7,8 @@ set -euo pipefail
 [[ ${1:-} == --build && -n ${2:-} ]] || { echo "usage: harness_test.sh --build DIR" && exit 2; }
 build=$(readlink -f "$2")
 here=$(dirname "$(readlink -f "$0")")
-work=$(mktemp -d "${TMPDIR:-/tmp}/lab-harness-test.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-
-scenario() {
-  mkdir -p "$work/scenarios"
-  cat >"$work/scenarios/$1.sh"
-}
-
-expect_line() {
-  grep -Eq "$1" "$work/output" || { echo "missing: $1" && cat "$work/output" && exit 1; }
-}
+# shellcheck source=tests/harness.sh
+source "$here/../harness.sh"
 
 lab() {
   mkdir -p "$work/build" "$work/tmp"

@@ -2,8 +2,8 @@
 # shellcheck disable=SC2034,SC2016,SC2153 # others use what is set here, and set what is used; hosts
 # expand what stands in single quotes
 # What a scenario of the lab may use: providers and the mount on the virtual hosts, besides
-# tests/mount/lib.sh (fail, skip, step, expect_*, wait_until), agent.sh (on, on_bg), machines.sh
-# (power_off, power_on) and network.sh (cable_out, cable_in). Sourced by scenario_shell.sh with
+# tests/mount/lib.sh (fail, skip, step, expect_*, wait_until), agent.sh (on, on_bg) and machines.sh
+# (power_off, power_on, cable_out, cable_in). Sourced by scenario_shell.sh with
 #   TRANSPORT   the way between the hosts, as an address names it: tcp
 #   WORK        an empty directory on this side
 # On a host the mount is at $MNT.
@@ -109,4 +109,22 @@ volume_stop() {
       provider_stop "$host"
     fi
   done
+}
+
+# listens HOST PORT: by TCP.
+listens() {
+  on "$1" "ss -Hltn 'sport = :$2' | grep -q ."
+}
+
+# perftest COLUMN TOOL OPTIONS...: a tool of perftest between p1, which serves, and the requester;
+# what it says in that column is left in $FIGURE.
+perftest() {
+  local column=$1 server
+  shift
+  on_bg p1 "$* -d rxe0 -F"
+  server=$COMMAND
+  wait_until 20 "$1 listens on p1" listens p1 18515
+  on requester "$* -d rxe0 -F ${ADDRESS[p1]}" >"$WORK/figures"
+  command_wait "$server" 20 >/dev/null
+  FIGURE=$(awk -v column="$column" '/#bytes/ { getline; print $column }' "$WORK/figures")
 }

@@ -2,9 +2,12 @@
 # The network between the virtual hosts: one bridge, one cable a host. Sourced, in its namespace.
 
 declare -A ADDRESS=([requester]=10.77.0.1 [p1]=10.77.0.2 [p2]=10.77.0.3)
+# shellcheck disable=SC2034 # for machines and scenarios
+declare -A ADDRESS6=([requester]=fd77::1 [p1]=fd77::2 [p2]=fd77::3)
 # shellcheck disable=SC2034 # for scenarios
-SUBNET=10.77.0.0/24
+SUBNET=10.77.0.0/24 SUBNET6=fd77::/64
 MTU=4200
+QUEUE_PACKETS=10000 # nothing is lost where hosts are slow
 
 network_up() {
   local host
@@ -13,14 +16,6 @@ network_up() {
   ip link set br0 up
   for host in "${!ADDRESS[@]}"; do
     ip tuntap add "tap-$host" mode tap
-    ip link set "tap-$host" mtu "$MTU" master br0 up
+    ip link set "tap-$host" mtu "$MTU" txqueuelen "$QUEUE_PACKETS" master br0 up
   done
-}
-
-cable_out() {
-  ip link set "tap-$1" down
-}
-
-cable_in() {
-  ip link set "tap-$1" up
 }

@@ -1,6 +1,6 @@
 // A requester that behaves badly over raw RDMA connections. Ends with 0 if the provider did what it
 // should, after one line that says what that was.
-// usage: rdma-abuse ADDRESS PORT garbage|version|refused|noise|read|silent COUNT
+// usage: rdma-abuse ADDRESS PORT garbage|version|refused|noise|read|silent|fickle COUNT
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <infiniband/verbs.h>
@@ -46,9 +46,8 @@ class Connection {
     }
   }
 
-  // The event that answers the request: ESTABLISHED or what came instead.
-  rdma_cm_event_type connect(const char* address, const char* port, const void* data,
-                             std::uint8_t data_bytes) {
+  // Asks for the connection and waits for nothing.
+  void request(const char* address, const char* port, const void* data, std::uint8_t data_bytes) {
     sockaddr_in target{};
     target.sin_family = AF_INET;
     target.sin_port = htons(static_cast<std::uint16_t>(std::stoi(port)));
@@ -67,7 +66,19 @@ class Connection {
     param.retry_count = 7;
     param.rnr_retry_count = 7;
     if (rdma_connect(id_, &param) != 0) fail("rdma_connect");
+  }
+
+  // The event that answers the request: ESTABLISHED or what came instead.
+  rdma_cm_event_type connect(const char* address, const char* port, const void* data,
+                             std::uint8_t data_bytes) {
+    request(address, port, data, data_bytes);
     return next_event();
+  }
+
+  // Whoever got the request is told that nobody waits any more.
+  void give_up() {
+    rdma_destroy_qp(id_);
+    rdma_destroy_id(id_);
   }
 
   rdma_cm_event_type next_event() {
@@ -192,10 +203,23 @@ void stay_silent(const char* address, const char* port, std::size_t count) {
   fmt::print("silent: all were ended\n");
 }
 
+// Requests that are taken back before they are answered.
+void change_mind(const char* address, const char* port, std::size_t count) {
+  const ConnectBytes right;
+  std::vector<std::unique_ptr<Connection>> connections;
+  for (std::size_t i = 0; i < count; ++i) connections.push_back(std::make_unique<Connection>());
+  for (const std::unique_ptr<Connection>& connection : connections) {
+    connection->request(address, port, &right, sizeof right);
+  }
+  for (const std::unique_ptr<Connection>& connection : connections) connection->give_up();
+  fmt::print("fickle: {} requests were taken back\n", count);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 4) fail("usage: rdma-abuse ADDRESS PORT garbage|version|refused|noise|read|silent N");
+  if (argc < 4)
+    fail("usage: rdma-abuse ADDRESS PORT garbage|version|refused|noise|read|silent|fickle N");
   const std::string mode = argv[3];
   const ConnectBytes right;
   if (mode == "garbage") {
@@ -215,6 +239,8 @@ int main(int argc, char** argv) {
     read_without_right(argv[1], argv[2]);
   } else if (mode == "silent" && argc > 4) {
     stay_silent(argv[1], argv[2], std::stoul(argv[4]));
+  } else if (mode == "fickle" && argc > 4) {
+    change_mind(argv[1], argv[2], std::stoul(argv[4]));
   } else {
     fail("no such mode: " + mode);
   }

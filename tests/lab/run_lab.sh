@@ -16,27 +16,24 @@ here=$(dirname "$(readlink -f "$0")")
 ROOT=$(readlink -f "$here/../..")
 # shellcheck source=tests/report.sh
 source "$ROOT/tests/report.sh"
+# shellcheck source=tests/runner.sh
+source "$ROOT/tests/runner.sh"
 # shellcheck source=tests/lab/kernel.sh
 source "$here/kernel.sh"
 
-BUILD=$ROOT/build
-FILTER=.
-SCENARIOS=$here/scenarios
+SCENARIO_DIRECTORIES=("$here/scenarios")
 KEEP_LOGS=no
-ONLY_LIST=no
-SUMMARY=yes
 LAB=
 NAMESPACE=
 
 parse_options() {
   while [[ $# -gt 0 ]]; do
+    if take_option "$@"; then
+      shift "$TAKEN"
+      continue
+    fi
     case $1 in
-      --build) BUILD=$(readlink -f "$2") && shift ;;
-      --filter) FILTER=$2 && shift ;;
-      --scenarios) SCENARIOS=$(readlink -f "$2") && shift ;;
       --keep-logs) KEEP_LOGS=yes ;;
-      --list) ONLY_LIST=yes ;;
-      --no-summary) SUMMARY=no ;;
       *)
         echo "run_lab.sh: unknown option $1" >&2
         exit 2
@@ -57,7 +54,7 @@ settings_of() (
 # What is to be run: lines "NAME FILE TRANSPORT limit_s needs".
 plan() {
   local file name transport limit_s needs transports
-  for file in "$SCENARIOS"/*.sh; do
+  for file in "${SCENARIO_DIRECTORIES[0]}"/*.sh; do
     read -r limit_s needs transports < <(settings_of "$file")
     for transport in $transports; do
       name=lab.$(basename "$file" .sh)
@@ -76,11 +73,10 @@ in_namespaces() {
 
 # Why no lab can run here; empty when it can.
 obstacle() {
-  local program
+  local missing
   [[ $(id -u) -eq 0 ]] || { echo "virtual hosts need root" && return; }
-  for program in qemu-system-x86_64 cpio ip jq modprobe rdma setpriv unshare xz; do
-    command -v "$program" >/dev/null || { echo "no $program here" && return; }
-  done
+  missing=$(missing_program qemu-system-x86_64 cpio ip jq modprobe rdma setpriv tc unshare xz)
+  [[ -z $missing ]] || { echo "$missing" && return; }
   [[ -x /bin/busybox ]] || { echo "no static busybox here" && return; }
   [[ -n $(guest_kernel) ]] || { echo "no kernel for virtual hosts in /boot" && return; }
   (in_namespaces true) 2>/dev/null || { echo "no permission to make a network namespace" && return; }
@@ -125,9 +121,7 @@ run_lab() {
 main() {
   local why
   parse_options "$@"
-  if [[ -z ${RRAM_RESULTS:-} || $RRAM_RESULTS == /dev/null ]]; then
-    RRAM_RESULTS=$(mktemp)
-  fi
+  open_results
   trap at_exit EXIT
   trap 'exit 130' INT TERM HUP
   LAB=$(mktemp -d "${TMPDIR:-/tmp}/rram-lab.XXXXXX")

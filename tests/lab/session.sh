@@ -47,8 +47,7 @@ prepare() {
 # Every host on, every cable in.
 hosts_ready() (
   for host in "${HOSTS[@]}"; do
-    cable_in "$host"
-    is_on "$host" || machine_start "$host"
+    if is_on "$host"; then cable_in "$host"; else machine_start "$host"; fi
   done
   for host in "${HOSTS[@]}"; do machine_wait "$host"; done
 )
@@ -73,8 +72,8 @@ show_consoles() {
 clean_hosts() (
   declare -A cleaning=()
   for host in "${HOSTS[@]}"; do
-    cable_in "$host"
     if is_on "$host" && [[ -e $LAB/share/ready.$host ]]; then
+      cable_in "$host"
       on_bg "$host" clean_up
       cleaning[$host]=$COMMAND
     fi
@@ -149,13 +148,6 @@ run_one() {
   rm -rf "$WORK"
 }
 
-missing_program() {
-  local program
-  for program in ${1//,/ }; do
-    command -v "$program" >/dev/null || { echo "no $program here" && return; }
-  done
-}
-
 main() {
   local start name file transport limit_s needs why
   start=$(now_ms)
@@ -168,7 +160,8 @@ main() {
     return
   fi
   while read -r name file transport limit_s needs <&3; do
-    why=$(missing_program "$needs")
+    # shellcheck disable=SC2086 # a list of words
+    why=$(missing_program ${needs//,/ })
     if [[ -n $why ]]; then
       report_skip "$name" "$why"
     else

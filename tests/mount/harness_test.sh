@@ -4,46 +4,46 @@
 set -euo pipefail
 
 here=$(dirname "$(readlink -f "$0")")
-work=$(mktemp -d "${TMPDIR:-/tmp}/harness-test.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-
-scenario() {
-  mkdir -p "$work/scenarios"
-  { echo "matrix=none" && cat; } >"$work/scenarios/$1.sh"
-}
-
-expect_line() {
-  grep -Eq "$1" "$work/output" || { echo "missing: $1" && cat "$work/output" && exit 1; }
-}
+# shellcheck source=tests/harness.sh
+source "$here/../harness.sh"
 
 scenario good <<'END'
+matrix=none
 scenario() { echo fine; }
 END
 scenario bad <<'END'
+matrix=none
 scenario() { false; echo "not reached"; }
 END
 scenario bad_in_function <<'END'
+matrix=none
 inner() { expect_equal "one" 1 2; }
 scenario() { inner; }
 END
 scenario bad_in_substitution <<'END'
+matrix=none
 scenario() { local got; got=$(cat /nowhere); }
 END
 scenario hangs <<'END'
+matrix=none
 limit_s=1
 scenario() { sleep 1000; }
 END
 scenario leaves_a_daemon <<'END'
+matrix=none
 scenario() { setsid sleep 4242 </dev/null >/dev/null 2>&1 & }
 END
 scenario skips <<'END'
+matrix=none
 scenario() { skip "a reason"; }
 END
 scenario lacks_a_program <<'END'
+matrix=none
 needs="no-such-program"
 scenario() { true; }
 END
 scenario mounts_and_dies <<'END'
+matrix=none
 scenario() { mount -t tmpfs none "$MNT"; fail "on purpose"; }
 END
 

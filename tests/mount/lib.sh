@@ -104,3 +104,33 @@ random_file() {
     openssl enc -aes-128-ctr -nosalt -K 00112233445566778899aabbccddeeff \
       -iv "$(echo -n "$1" | md5sum | cut -c 1-32)" >"$1"
 }
+
+# ---- whether memory that was somebody else's can be seen ----
+
+PATTERN=secret-of-the-first-requester
+
+# fill_with_pattern DIRECTORY MEBIBYTES
+fill_with_pattern() {
+  # yes(1) ends by a closed pipe, which is no failure here.
+  (set +o pipefail && yes "$PATTERN" |
+    dd of="$1/pattern" bs=1M count="$2" iflag=fullblock oflag=direct status=none)
+}
+
+# touch_blocks DIRECTORY MEBIBYTES: one byte in many places of DIRECTORY/sparse, so that blocks are
+# taken without being written whole.
+touch_blocks() {
+  python3 - "$1/sparse" "$2" <<'PYTHON'
+import os, sys
+fd = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
+size = int(sys.argv[2]) << 20
+os.ftruncate(fd, size)
+for offset in range(0, size, 37 * 1024):
+    os.pwrite(fd, b"x", offset)
+os.fsync(fd)
+PYTHON
+}
+
+# expect_nothing_but FILE BYTES: these, as tr(1) writes them, are all that is in it.
+expect_nothing_but() {
+  expect_equal "first bytes of $1 that nobody wrote" "$(tr -d "$2" <"$1" | head -c 60)" ""
+}

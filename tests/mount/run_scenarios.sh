@@ -20,16 +20,14 @@ here=$(dirname "$(readlink -f "$0")")
 ROOT=$(readlink -f "$here/../..")
 # shellcheck source=tests/report.sh
 source "$ROOT/tests/report.sh"
+# shellcheck source=tests/runner.sh
+source "$ROOT/tests/runner.sh"
 # shellcheck source=tests/mount/processes.sh
 source "$here/processes.sh"
 
-BUILD=$ROOT/build
 RUN_MODE=full
 ONLY_KEY=no
-ONLY_LIST=no
-SUMMARY=yes
 SLOW=1
-FILTER=.
 ONLY_TRANSPORT=.
 ONLY_FRONT_END=.
 SCENARIO_DIRECTORIES=("$ROOT/tests/process/scenarios" "$here/scenarios")
@@ -40,17 +38,16 @@ SCRATCH=
 
 parse_options() {
   while [[ $# -gt 0 ]]; do
+    if take_option "$@"; then
+      shift "$TAKEN"
+      continue
+    fi
     case $1 in
-      --build) BUILD=$(readlink -f "$2") && shift ;;
       --quick) RUN_MODE=quick ;;
       --key) ONLY_KEY=yes ;;
       --slow) SLOW=$2 && shift ;;
-      --filter) FILTER=$2 && shift ;;
       --transport) ONLY_TRANSPORT=$2 && shift ;;
       --front-end) ONLY_FRONT_END=$2 && shift ;;
-      --scenarios) SCENARIO_DIRECTORIES=("$(readlink -f "$2")") && shift ;;
-      --no-summary) SUMMARY=no ;;
-      --list) ONLY_LIST=yes ;;
       *)
         echo "run_scenarios.sh: unknown option $1" >&2
         exit 2
@@ -95,11 +92,10 @@ is_wanted() {
 
 # Why a scenario cannot run here; empty when it can.
 obstacle() {
-  local front_end=$1 program
+  local front_end=$1 missing
   shift
-  for program in "$@"; do
-    command -v "$program" >/dev/null || { echo "no $program here" && return; }
-  done
+  missing=$(missing_program "$@")
+  [[ -z $missing ]] || { echo "$missing" && return; }
   [[ $front_end != - ]] || return 0
   [[ -w /dev/fuse ]] || { echo "no /dev/fuse here" && return; }
   if [[ $front_end == io_uring ]] && ! grep -qs Y "$ENABLE_URING"; then
@@ -228,9 +224,7 @@ run_file() {
 main() {
   local file directory
   parse_options "$@"
-  if [[ -z ${RRAM_RESULTS:-} || $RRAM_RESULTS == /dev/null ]]; then
-    RRAM_RESULTS=$(mktemp)
-  fi
+  open_results
   trap at_exit EXIT
   trap 'exit 130' INT TERM
   SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/rram-scenarios.XXXXXX")

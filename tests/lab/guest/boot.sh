@@ -22,8 +22,11 @@ network_up() {
 link set lo up
 link set eth0 mtu 4200
 addr add $(argument address)/24 dev eth0
+addr add $(argument address6)/64 dev eth0 nodad
 link set eth0 up
 IP
+  # RoCE presumes a network that loses nothing; by default packets that wait for long are dropped.
+  tc qdisc replace dev eth0 root pfifo limit 10000
 }
 
 modules_up() {

@@ -47,8 +47,10 @@ end_commands() {
   return 1
 }
 
-# What a scenario left behind ends here. Fails when something cannot be ended.
+# What a scenario left behind ends here. Fails when something cannot be ended. What daemons have
+# logged is said, for the log of the scenario.
 clean_up() {
+  cat /tmp/*.log 2>/dev/null || true
   if grep -q ' /mnt/' /proc/mounts; then detach_all_below /mnt; fi
   if ! end_commands TERM && ! end_commands KILL; then
     echo w >/proc/sysrq-trigger

@@ -1,12 +1,13 @@
 # shellcheck shell=bash disable=SC2034,SC2016,SC2153
 # A cable that is out for a moment is no error; for longer it is EIO until it is back. TCP sends again
 # until the deadline of the operation; an RDMA connection gives its peer up after half a second.
-limit_s=180
+limit_s=240
 transports="tcp verbs"
 
 DEADLINE_S=6
 MARGIN_S=4
-declare -A SHORT_S=([tcp]=2 [verbs]=0)
+MOMENTS=4
+declare -A SHORT_S=([tcp]=2 [verbs]=0.1)
 
 # On the requester.
 write_file() {
@@ -34,34 +35,52 @@ file_is_back() {
   on requester read_file
 }
 
-scenario() {
-  local start load status=0
-  volume_start 128M timeout=${DEADLINE_S}s
-  on requester write_file
+carrier_losses() {
+  on p1 cat /sys/class/net/eth0/carrier_down_count
+}
 
-  step "out for a moment"
-  on_bg requester read_and_write_for 8
+out_for_moments() {
+  local i load before
+  before=$(carrier_losses)
+  on_bg requester read_and_write_for $((2 * MOMENTS))
   load=$COMMAND
-  sleep 2
-  cable_out p1
-  sleep "${SHORT_S[$TRANSPORT]}"
-  cable_in p1
+  for ((i = 0; i < MOMENTS; ++i)); do
+    sleep 1.5
+    cable_out p1
+    sleep "${SHORT_S[$TRANSPORT]}"
+    cable_in p1
+  done
   command_wait "$load" 60
   on requester read_file
+  expect_equal "losses of the carrier" $(($(carrier_losses) - before)) "$MOMENTS"
+}
 
-  step "out for longer"
-  cable_out p1
+# out_for_longer HOST
+out_for_longer() {
+  local start status=0
+  cable_out "$1"
   start=$(now_ms)
   on requester read_file >"$WORK/said" 2>&1 || status=$?
   expect_match "error (status $status)" "$(cat "$WORK/said")" "Input/output error"
-  figure "read: EIO after $(seconds_since_ms "$start")"
+  figure "cable of $1 out: EIO after $(seconds_since_ms "$start")"
   expect_at_least "milliseconds to spare" \
     $(((DEADLINE_S + MARGIN_S) * 1000 - ($(now_ms) - start))) 0
+  expect_equal "carrier of $1" "$(on "$1" cat /sys/class/net/eth0/carrier)" 0
+  expect_match "RDMA port of $1" "$(on "$1" rdma link)" "state DOWN"
   on requester expect_no_blocked_process
-
-  step "back"
-  cable_in p1
+  cable_in "$1"
   start=$(now_ms)
   wait_until 30 "the file is back" file_is_back
-  figure "read again $(seconds_since_ms "$start") after the cable was in"
+  figure "cable of $1 in: read again after $(seconds_since_ms "$start")"
+}
+
+scenario() {
+  volume_start 128M timeout=${DEADLINE_S}s
+  on requester write_file
+  step "the provider's, for a moment"
+  out_for_moments
+  step "the provider's, for longer"
+  out_for_longer p1
+  step "the requester's"
+  out_for_longer requester
 }

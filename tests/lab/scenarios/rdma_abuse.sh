@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2016,SC2153
-# Raw RDMA connections that are garbage, of another version, not admitted, noisy, silent, or go
+# Raw RDMA connections that are garbage, of another version, not admitted, noisy, silent, fickle, or go
 # straight for the memory: each is refused with a sentence or ended, and who behaves goes on.
 limit_s=180
 
@@ -26,6 +26,9 @@ scenario() {
   abuse p1 read
   step "200 connections that never speak"
   abuse p1 silent 200
+  on requester still_works
+  step "200 requests that are taken back"
+  abuse p1 fickle 200
   on requester still_works
   expect_at_least "connections left" $((10 - $(provider_counter p1 connections))) 0
 

@@ -7,36 +7,10 @@ needs="python3"
 # Five intervals of two seconds without a heartbeat, then 30 s in which the network may heal.
 SILENCE_AND_GRACE_S=40
 MARGIN_S=15
-PATTERN=secret-of-the-first-requester
-
-# On the requester.
-fill_with_pattern() {
-  # yes(1) ends by a closed pipe, which is no failure here.
-  (set +o pipefail && yes "$PATTERN" |
-    dd of="$MNT/pattern" bs=1M count="$1" iflag=fullblock oflag=direct status=none)
-}
-
-# On the requester: one byte in many places, so that blocks are taken without being written whole.
-touch_blocks() {
-  python3 - "$MNT/sparse" "$1" <<'PYTHON'
-import os, sys
-fd = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
-size = int(sys.argv[2]) << 20
-os.ftruncate(fd, size)
-for offset in range(0, size, 37 * 1024):
-    os.pwrite(fd, b"x", offset)
-os.fsync(fd)
-PYTHON
-}
-
-# On the requester.
-expect_nothing_but() {
-  expect_equal "first bytes of $1 that nobody wrote" "$(tr -d "$2" <"$1" | head -c 60)" ""
-}
 
 # On the requester.
 expect_zeros() {
-  touch_blocks 60
+  touch_blocks "$MNT" 60
   fallocate -l 30M "$MNT/allocated"
   truncate -s 15M "$MNT/hole"
   drop_caches
@@ -48,7 +22,7 @@ expect_zeros() {
 scenario() {
   local start host
   volume_start 64M
-  on requester fill_with_pattern 110
+  on requester 'fill_with_pattern "$MNT" 110'
   step "the requester is switched off"
   power_off requester
   start=$(now_ms)

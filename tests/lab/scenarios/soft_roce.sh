@@ -9,20 +9,12 @@ ping_over_rdma() {
   command_wait "$COMMAND" 20
 }
 
-listens() {
-  on "$1" "ss -Hltn 'sport = :$2' | grep -q ."
-}
-
-# measure COLUMN UNIT TOOL OPTIONS...: between p1, which serves, and the requester.
+# measure COLUMN UNIT TOOL OPTIONS...
 measure() {
-  local column=$1 unit=$2 server
+  local column=$1 unit=$2
   shift 2
-  on_bg p1 "$* -d rxe0 -F"
-  server=$COMMAND
-  wait_until 20 "$1 listens on p1" listens p1 18515
-  on requester "$* -d rxe0 -F ${ADDRESS[p1]}" >"$WORK/figures"
-  command_wait "$server" 20 >/dev/null
-  figure "$*: $(awk -v column="$column" '/#bytes/ { getline; print $column }' "$WORK/figures") $unit"
+  perftest "$column" "$@"
+  figure "$*: $FIGURE $unit"
 }
 
 scenario() {

@@ -5,36 +5,9 @@ transports="shm tcp"
 limit_s=180
 key=yes
 
-PATTERN=secret-of-the-first-requester
-
-fill_with_pattern() {
-  # yes(1) ends by a closed pipe, which is no failure here.
-  (set +o pipefail && yes "$PATTERN" |
-    dd of="$1/pattern" bs=1M count="$2" iflag=fullblock oflag=direct status=none)
-}
-
-# Touches one byte in many places, so that blocks are taken without being written whole.
-touch_blocks() {
-  python3 - "$1/sparse" "$2" <<'PYTHON'
-import os, sys
-fd = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
-size = int(sys.argv[2]) << 20
-os.ftruncate(fd, size)
-for offset in range(0, size, 37 * 1024):
-    os.pwrite(fd, b"x", offset)
-os.fsync(fd)
-PYTHON
-}
-
 expect_clean() {
   drop_caches
-  python3 - "$1" <<'PYTHON'
-import sys
-with open(sys.argv[1], "rb") as file:
-    while piece := file.read(1 << 20):
-        rest = piece.replace(b"\0", b"").replace(b"x", b"")
-        assert not rest, f"found {rest[:60]} before {file.tell()}"
-PYTHON
+  expect_nothing_but "$1" '\0x'
 }
 
 mount_at() {
