@@ -46,6 +46,8 @@ lab.address6=$address6" \
     -device virtserialport,chardev=agent,name=agent \
     -netdev "tap,id=cable,ifname=tap-$host,script=no,downscript=no" \
     -device "virtio-net-pci,netdev=cable,mac=52:54:00:77:00:0${address##*.}" \
+    -netdev "tap,id=cable2,ifname=tap2-$host,script=no,downscript=no" \
+    -device "virtio-net-pci,netdev=cable2,mac=52:54:00:78:00:0${address##*.}" \
     -device virtio-rng-pci </dev/null >>"$LAB/logs/qemu.$host" 2>&1 &
   echo $! >"$place/id"
   # Not before the greeting: what is written to a pipe that qemu has not opened yet is lost.
@@ -72,7 +74,7 @@ monitor() {
   monitor_answer "$1"
 }
 
-# cable_out HOST, cable_in HOST: the host sees its NIC lose the carrier, and get it back.
+# cable_out HOST, cable_in HOST: the host sees its first NIC lose the carrier, and get it back.
 cable_out() {
   monitor "$1" '{"execute": "set_link", "arguments": {"name": "cable", "up": false}}'
 }

@@ -25,6 +25,9 @@ addr add $(argument address)/24 dev eth0
 addr add $(argument address6)/64 dev eth0 nodad
 link set eth0 up
 IP
+  # Each NIC answers for its own addresses only: an RDMA device hears what comes to its NIC.
+  echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore
+  echo 2 >/proc/sys/net/ipv4/conf/all/arp_announce
   # RoCE presumes a network that loses nothing; by default packets that wait for long are dropped.
   tc qdisc replace dev eth0 root pfifo limit 10000
 }

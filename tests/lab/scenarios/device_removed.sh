@@ -29,10 +29,10 @@ file_is_back() {
   on requester read_file
 }
 
-# On p1: its address moves to a NIC with an RDMA device of its own.
+# On p1: its address moves to its second NIC, with an RDMA device of its own.
 replace_device() {
   ip addr del "$1/24" dev eth0
-  ip link add link eth0 name eth1 type macvlan mode bridge
+  ip link set eth1 mtu 4200
   echo 1 >/proc/sys/net/ipv4/conf/eth1/arp_notify # others are told once it is up
   ip addr add "$1/24" dev eth1
   ip link set eth1 up

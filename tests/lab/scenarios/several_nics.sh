@@ -7,9 +7,8 @@ SECOND=10.78.0
 MARGIN_S=4
 DEADLINE_S=4
 
-# On a host: a second NIC with an RDMA device and an address of its own.
+# On a host: its second NIC, with an RDMA device and an address of its own.
 second_nic_up() {
-  ip link add link eth0 name eth1 type macvlan mode bridge
   ip link set eth1 mtu 4200
   ip addr add "$1/24" dev eth1
   ip link set eth1 up
