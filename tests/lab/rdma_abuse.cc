@@ -46,8 +46,8 @@ class Connection {
     }
   }
 
-  // Asks for the connection and waits for nothing.
-  void request(const char* address, const char* port, const void* data, std::uint8_t data_bytes) {
+  // All that comes before the request.
+  void prepare(const char* address, const char* port) {
     sockaddr_in target{};
     target.sin_family = AF_INET;
     target.sin_port = htons(static_cast<std::uint16_t>(std::stoi(port)));
@@ -58,6 +58,10 @@ class Connection {
       fail("no route");
     }
     make_queue_pair();
+  }
+
+  // Waits for nothing.
+  void request(const void* data, std::uint8_t data_bytes) {
     rdma_conn_param param{};
     param.private_data = data;
     param.private_data_len = data_bytes;
@@ -71,7 +75,8 @@ class Connection {
   // The event that answers the request: ESTABLISHED or what came instead.
   rdma_cm_event_type connect(const char* address, const char* port, const void* data,
                              std::uint8_t data_bytes) {
-    request(address, port, data, data_bytes);
+    prepare(address, port);
+    request(data, data_bytes);
     return next_event();
   }
 
@@ -156,7 +161,10 @@ void connect_rightly(Connection& connection, const char* address, const char* po
 
 void expect_disconnection(Connection& connection, const char* what) {
   const rdma_cm_event_type event = connection.next_event();
-  if (event != RDMA_CM_EVENT_DISCONNECTED) fail(fmt::format("{}: {}", what, rdma_event_str(event)));
+  // Rejected: it was ended before our last word of the handshake was there.
+  if (event != RDMA_CM_EVENT_DISCONNECTED && event != RDMA_CM_EVENT_REJECTED) {
+    fail(fmt::format("{}: {}", what, rdma_event_str(event)));
+  }
 }
 
 // Messages that are no frames.
@@ -203,15 +211,16 @@ void stay_silent(const char* address, const char* port, std::size_t count) {
   fmt::print("silent: all were ended\n");
 }
 
-// Requests that are taken back before they are answered.
+// Requests that are taken back before they are answered: all at once, so that most still wait.
 void change_mind(const char* address, const char* port, std::size_t count) {
   const ConnectBytes right;
   std::vector<std::unique_ptr<Connection>> connections;
-  for (std::size_t i = 0; i < count; ++i) connections.push_back(std::make_unique<Connection>());
-  for (const std::unique_ptr<Connection>& connection : connections) {
-    connection->request(address, port, &right, sizeof right);
+  for (std::size_t i = 0; i < count; ++i) {
+    connections.push_back(std::make_unique<Connection>());
+    connections.back()->prepare(address, port);
   }
-  for (const std::unique_ptr<Connection>& connection : connections) connection->give_up();
+  for (const auto& connection : connections) connection->request(&right, sizeof right);
+  for (const auto& connection : connections) connection->give_up();
   fmt::print("fickle: {} requests were taken back\n", count);
 }
 
