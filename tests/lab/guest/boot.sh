@@ -18,6 +18,9 @@ argument() {
 network_up() {
   HOSTNAME=$(argument host)
   echo "$HOSTNAME" >/proc/sys/kernel/hostname
+  # Others may remember the NIC that had this host's address before it was switched off.
+  echo 1 >/proc/sys/net/ipv4/conf/all/arp_notify
+  echo 1 >/proc/sys/net/ipv4/conf/eth0/arp_notify
   ip -batch - <<IP
 link set lo up
 link set eth0 mtu 4200
