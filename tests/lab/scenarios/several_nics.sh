@@ -61,7 +61,8 @@ start_provider() {
 
 # expect_no_mount OPTIONS REGEX: over the second NIC.
 expect_no_mount() {
-  on requester "\$RRAMFS \$MNT -o providers=verbs://$SECOND.2:$PORT,$1" >"$WORK/said" 2>&1 &&
+  on requester "mkdir -p /tmp/other; \$RRAMFS /tmp/other -o providers=verbs://$SECOND.2:$PORT,$1" \
+    >"$WORK/said" 2>&1 &&
     fail "it mounts with $1"
   expect_match "refusal" "$(cat "$WORK/said")" "$2"
 }
