@@ -26,8 +26,8 @@ std::unexpected<Error> fail_to_lock(int errno_value, std::uint64_t size_bytes) {
   return fail(
       ErrorCode::kUnavailable,
       fmt::format("cannot lock {} of the pool in memory ({}): the limit RLIMIT_MEMLOCK is "
-                  "{}; run as root, or raise it (`ulimit -l unlimited`, or "
-                  "LimitMEMLOCK=infinity in a systemd unit)",
+                  "{}; run as root or with CAP_IPC_LOCK, or raise it "
+                  "(`ulimit -l unlimited`, or LimitMEMLOCK=infinity in a systemd unit)",
                   size_text(size_bytes), std::strerror(errno_value),
                   limit.rlim_cur == RLIM_INFINITY ? "unlimited" : size_text(limit.rlim_cur)));
 }
