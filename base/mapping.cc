@@ -12,6 +12,12 @@ namespace {
 
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
+// What programs store passes through here: it is nobody's business to find it in a core dump, and a
+// dump of a whole pool would fill the disk. Every kind of memory takes this advice.
+void keep_out_of_core_dumps(std::byte* address, std::size_t length_bytes) {
+  ::madvise(address, length_bytes, MADV_DONTDUMP);
+}
+
 // Maps more than asked and trims, because mmap promises only page alignment.
 std::byte* map_aligned(std::size_t length_bytes, std::size_t alignment_bytes) {
   const std::size_t padded_bytes = length_bytes + alignment_bytes;
@@ -40,6 +46,7 @@ Result<Mapping> Mapping::anonymous(std::size_t length_bytes, bool prefault) {
     return fail_errno(errno, fmt::format("cannot map {} bytes of memory", rounded_bytes));
   }
   Mapping mapping(address, rounded_bytes);
+  keep_out_of_core_dumps(address, rounded_bytes);
   if (huge) ::madvise(address, rounded_bytes, MADV_HUGEPAGE);
   if (prefault && ::madvise(address, rounded_bytes, MADV_POPULATE_WRITE) != 0) {
     return fail_errno(errno, fmt::format("cannot pre-fault {} bytes of memory", rounded_bytes));
@@ -52,7 +59,9 @@ Result<Mapping> Mapping::shared(int fd, std::size_t length_bytes) {
   if (raw == MAP_FAILED) {
     return fail_errno(errno, fmt::format("cannot map {} bytes of shared memory", length_bytes));
   }
-  return Mapping(static_cast<std::byte*>(raw), length_bytes);
+  Mapping mapping(static_cast<std::byte*>(raw), length_bytes);
+  keep_out_of_core_dumps(mapping.data(), length_bytes);
+  return mapping;
 }
 
 }  // namespace rram

@@ -1,4 +1,5 @@
-// Owner of one memory mapping: the only place that calls mmap and munmap.
+// Owner of one memory mapping: the only place that calls mmap and munmap. What is mapped here stays
+// out of core dumps.
 #pragma once
 
 #include <cstddef>

@@ -250,6 +250,8 @@ int run(RequesterOptions options) {
 }  // namespace rram
 
 int main(int argc, char** argv) {
+  // The key and what programs store are not for core dumps, nor for debuggers of the same user.
+  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   rram::open_standard_descriptors();
   std::signal(SIGPIPE, SIG_IGN);  // a reader that left is an error of that write, not our end
   rram::Result<rram::RequesterOptions> options = rram::parse_command_line(argc, argv);

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <spdlog/logger.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -192,6 +193,8 @@ int run(int argc, char** argv) {
 }  // namespace rram
 
 int main(int argc, char** argv) {
+  // The key and what requesters store are not for core dumps, nor for debuggers of the same user.
+  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   try {
     return rram::run(argc, argv);
   } catch (const std::exception& error) {  // no memory, no thread

@@ -26,15 +26,27 @@ std::unexpected<Error> fail_to_lock(int errno_value, std::uint64_t size_bytes) {
   return fail(
       ErrorCode::kUnavailable,
       fmt::format("cannot lock {} of the pool in memory ({}): the limit RLIMIT_MEMLOCK is "
-                  "{}; run as root, or raise it (`ulimit -l unlimited`, or "
-                  "LimitMEMLOCK=infinity in a systemd unit)",
+                  "{}; run as root or with CAP_IPC_LOCK, or raise it "
+                  "(`ulimit -l unlimited`, or LimitMEMLOCK=infinity in a systemd unit)",
                   size_text(size_bytes), std::strerror(errno_value),
                   limit.rlim_cur == RLIM_INFINITY ? "unlimited" : size_text(limit.rlim_cur)));
 }
 
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+// What requesters store is data: nobody who is passed the memory can make a program of it. Linux
+// 6.3 knows the flag; with vm.memfd_noexec=2 it makes no memfd without it.
+UniqueFd make_memfd(unsigned flags) {
+  UniqueFd memory_fd(::memfd_create("rram-pool", flags | MFD_NOEXEC_SEAL));
+  if (!memory_fd && errno == EINVAL) memory_fd.reset(::memfd_create("rram-pool", flags));
+  return memory_fd;
+}
+
 Result<UniqueFd> make_memory_fd(const SegmentOptions& options) {
   const unsigned huge_flag = options.huge_pages ? MFD_HUGETLB : 0U;
-  UniqueFd memory_fd(::memfd_create("rram-pool", MFD_CLOEXEC | MFD_ALLOW_SEALING | huge_flag));
+  UniqueFd memory_fd = make_memfd(MFD_CLOEXEC | MFD_ALLOW_SEALING | huge_flag);
   if (!memory_fd) return fail_errno(errno, "cannot make a memfd for the pool");
   if (::ftruncate(memory_fd.get(), static_cast<off_t>(options.size_bytes)) != 0) {
     return fail_errno(

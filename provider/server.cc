@@ -439,9 +439,11 @@ void ProviderServer::admit(Peer& peer, int socket_fd) const {
   if (peer.is_unix) {
     ucred credentials{};
     socklen_t length = sizeof credentials;
-    ::getsockopt(socket_fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length);
+    const int rc = ::getsockopt(socket_fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length);
     peer.text = fmt::format("pid {}", credentials.pid);
-    if (credentials.uid != 0 && credentials.uid != ::geteuid()) {
+    if (rc != 0) {
+      peer.refusal = Error{ErrorCode::kRefused, "the host does not say who this is"};
+    } else if (credentials.uid != 0 && credentials.uid != ::geteuid()) {
       peer.refusal = Error{
           ErrorCode::kRefused,
           fmt::format("user {} is neither root nor the user of this provider", credentials.uid)};

@@ -216,8 +216,8 @@ Error explain_unix(int error, const std::string& text) {
     case EACCES:
     case EPERM:
       return {ErrorCode::kRefused,
-              fmt::format("{}: this user may not use the socket: run as the provider's user or in "
-                          "its group, or use TCP",
+              fmt::format("{}: this user may not use the socket, only root and the provider's user "
+                          "may: run as one of them, or use TCP",
                           text)};
     case ETIMEDOUT:
     case EAGAIN:

@@ -440,16 +440,28 @@ TEST_P(TransportContract, a_lease_survives_the_cut_of_its_control_connection) {
 }
 
 TEST_P(TransportContract, what_was_released_can_be_leased_again_and_is_zero) {
-  auto written = pattern(4096, 4);
-  for (int round = 0; round < 3; ++round) {
-    ASSERT_EQ(write(*lane_, region(), 0, written), std::nullopt);
+  const auto take_whole_pool = [this] {
     close(*lane_);
     lane_.reset();
     run_task(*loop_, lease_->release(kTimeoutMs));
     lease_ = take(0);
     lane_ = open(*lease_);
-    ASSERT_EQ(read_back(*lane_, region(), 0, 4096), Bytes(4096));
-  }
+  };
+  const auto for_each_piece = [this](const auto& act) {
+    for (const RemoteRegion& each : lease_->regions()) {
+      for (std::uint64_t offset = 0; offset < each.length_bytes; offset += kMiB) act(each, offset);
+    }
+  };
+  take_whole_pool();
+  Bytes canaries(kMiB, std::byte{0xC5});
+  for_each_piece([&](const RemoteRegion& each, std::uint64_t offset) {
+    EXPECT_EQ(write(*lane_, each, offset, canaries), std::nullopt);
+  });
+  take_whole_pool();
+  for_each_piece([&](const RemoteRegion& each, std::uint64_t offset) {
+    EXPECT_TRUE(read_back(*lane_, each, offset, kMiB) == Bytes(kMiB))
+        << each.index << ' ' << offset;
+  });
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, TransportContract,

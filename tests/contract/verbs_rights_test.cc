@@ -1,11 +1,14 @@
-// What an RDMA connection that has proved nothing may do with the memory of a lease: nothing,
-// though it knows the lease, the addresses and the keys. In the lab: RRAM_TEST_VERBS_ADDRESS.
+// What an RDMA connection may do with memory that is not its own: nothing, though it knows the
+// lease, the addresses and the keys, whether it has proved nothing or belongs to the lease beside
+// it. In the lab: RRAM_TEST_VERBS_ADDRESS.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "provider/server.h"
 #include "rdma/control/control_connection.h"
@@ -21,6 +24,7 @@ namespace rram::test {
 namespace {
 
 constexpr std::uint64_t kTimeoutNs = 5'000'000'000;
+constexpr std::uint64_t kLeaseBytes = std::uint64_t{4} << 20;
 
 // How one piece of work ended.
 class Outcome final : public WorkTarget {
@@ -70,9 +74,10 @@ class VerbsRights : public testing::Test {
     if (control_) run_task(*loop_, control_->release(5'000));
   }
 
-  std::unique_ptr<ControlConnection> take_lease() {
+  std::unique_ptr<ControlConnection> take_lease(std::uint64_t wanted_bytes = 0) {
     LeaseOptions options;
     options.requester_name = "rights-test";
+    options.wanted_bytes = wanted_bytes;
     auto control = run_task(
         *loop_, ControlConnection::open(*loop_, dialer(), std::move(options), MemoryNames::kKeys));
     EXPECT_TRUE(control.has_value()) << control.error().message;
@@ -83,8 +88,9 @@ class VerbsRights : public testing::Test {
   }
 
   // A lane of the lease, as its holder opens it.
-  DataConnection rightful_connection() {
-    auto data = run_task(*loop_, control_->open_data(*loop_, 1, 5'000));
+  DataConnection rightful_connection() { return rightful_connection(*control_); }
+  DataConnection rightful_connection(const ControlConnection& control) {
+    auto data = run_task(*loop_, control.open_data(*loop_, 1, 5'000));
     EXPECT_TRUE(data.has_value()) << data.error().message;
     return std::move(*data);
   }
@@ -156,6 +162,43 @@ TEST_F(VerbsRights, a_lease_that_is_over_leaves_nothing_to_a_connection_that_nam
   control_ = take_lease();  // the same memory, for somebody else
   EXPECT_NE(control_->lease_id(), lease);
   EXPECT_NE(attempt(*lingering, IBV_WR_RDMA_READ, named), IBV_WC_SUCCESS);
+}
+
+TEST_F(VerbsRights, an_attached_connection_reaches_only_its_own_lease) {
+  run_task(*loop_, control_->release(5'000));
+  control_ = take_lease(kLeaseBytes);
+  const std::unique_ptr<ControlConnection> other = take_lease(kLeaseBytes);
+  DataConnection others = rightful_connection(*other);
+  DataConnection ours = rightful_connection();
+  const RegionEntry own = ours.regions.front();
+  run_task(*loop_, ours.channel->close());
+  const RegionEntry theirs = others.regions.front();
+  const std::vector<std::pair<std::string, RegionEntry>> targets = {
+      {"the neighbour's region", theirs},
+      {"its address with the own key", {theirs.base, theirs.length, own.key}},
+      {"the own address with its key", {own.base, own.length, theirs.key}},
+      {"over the own end", {own.base + own.length - 1, own.length, own.key}},
+      {"before the own beginning", {own.base - 1, own.length, own.key}},
+      {"the end of all addresses", {UINT64_MAX - 100, own.length, own.key}},
+      {"the key of no region", {own.base, own.length, own.key ^ 0xFF}},
+  };
+  for (const auto& [what, target] : targets) {
+    for (const ibv_wr_opcode opcode : {IBV_WR_RDMA_READ, IBV_WR_RDMA_WRITE}) {
+      DataConnection attacker = rightful_connection();
+      EXPECT_NE(attempt(static_cast<VerbsChannel&>(*attacker.channel), opcode, target),
+                IBV_WC_SUCCESS)
+          << what;
+    }
+  }
+  DataConnection rightful = rightful_connection();
+  EXPECT_EQ(attempt(static_cast<VerbsChannel&>(*rightful.channel), IBV_WR_RDMA_READ, own),
+            IBV_WC_SUCCESS)
+      << "else nothing above was tried";
+  buffer_.assign(buffer_.size(), std::byte{0xEE});
+  EXPECT_EQ(attempt(static_cast<VerbsChannel&>(*others.channel), IBV_WR_RDMA_READ, theirs),
+            IBV_WC_SUCCESS);
+  EXPECT_EQ(buffer_, Bytes(buffer_.size())) << "somebody has written there";
+  run_task(*loop_, other->release(5'000));
 }
 
 }  // namespace

@@ -4,18 +4,36 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <random>
+#include <span>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "provider/server.h"
 #include "tests/process/provider_raw_requester.h"
 
 namespace rram::test {
+
+inline std::vector<std::byte> pattern(std::size_t size_bytes, unsigned seed) {
+  std::mt19937_64 random(seed);
+  std::vector<std::byte> bytes(size_bytes);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+  return bytes;
+}
+
+inline bool is_zero(std::span<const std::byte> bytes) {
+  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
+}
 
 class ProviderFixture : public testing::Test {
  protected:
@@ -77,6 +95,32 @@ class ProviderFixture : public testing::Test {
 
   [[nodiscard]] bool all_is_free_again() const {
     return eventually([this] { return server_->stats().free_bytes == kPoolBytes; });
+  }
+
+  // A control connection that holds a lease.
+  struct Holder {
+    std::unique_ptr<RawRequester> control;
+    RawLease lease;
+  };
+  static Holder hold(const Endpoint& provider, std::uint64_t wanted_bytes,
+                     bool descriptors = false) {
+    Holder holder;
+    holder.control = std::make_unique<RawRequester>(provider);
+    EXPECT_TRUE(holder.control->hello(Role::kControl, descriptors ? kFeatureDescriptors : 0));
+    std::optional<RawLease> lease = holder.control->take_lease(wanted_bytes, descriptors);
+    EXPECT_TRUE(lease);
+    if (lease) holder.lease = std::move(*lease);
+    return holder;
+  }
+  // Without a number: a lane of its own.
+  static std::unique_ptr<RawRequester> open_lane(const Endpoint& provider, const Holder& holder,
+                                                 std::uint64_t number = 0) {
+    static std::uint64_t next_number = 1000;
+    auto lane = std::make_unique<RawRequester>(provider);
+    EXPECT_TRUE(lane->hello(Role::kData));
+    EXPECT_TRUE(lane->attach(holder.lease.grant.lease_id, holder.lease.grant.token,
+                             number != 0 ? number : next_number++));
+    return lane;
   }
 
   ServerOptions options_;

@@ -43,8 +43,10 @@ UniqueFd connect_unix(const Endpoint& provider) {
 }  // namespace
 
 RawRequester::RawRequester(const Endpoint& provider)
-    : fd_(provider.scheme == Endpoint::Scheme::kUnix ? connect_unix(provider)
-                                                     : connect_tcp(provider)) {
+    : RawRequester(provider.scheme == Endpoint::Scheme::kUnix ? connect_unix(provider)
+                                                              : connect_tcp(provider)) {}
+
+RawRequester::RawRequester(UniqueFd connected) : fd_(std::move(connected)) {
   const timeval limit{5, 0};
   ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
 }
@@ -55,6 +57,26 @@ void RawRequester::send(std::span<const std::byte> bytes) {
     if (sent <= 0) return;  // the provider may have had enough; the test will see it
     bytes = bytes.subspan(static_cast<std::size_t>(sent));
   }
+}
+
+void RawRequester::send_with_descriptors(std::span<const std::byte> bytes, int descriptor,
+                                         std::size_t count) {
+  const std::vector<int> descriptors(count, descriptor);
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(64 * sizeof(int))> control{};
+  std::byte first = bytes.front();
+  iovec part{&first, 1};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(count * sizeof(int));
+  std::memcpy(CMSG_DATA(header), descriptors.data(), count * sizeof(int));
+  EXPECT_EQ(::sendmsg(fd_.get(), &message, MSG_NOSIGNAL), 1);
+  send(bytes.subspan(1));
 }
 
 void RawRequester::close_sending() { ::shutdown(fd_.get(), SHUT_WR); }
@@ -97,12 +119,20 @@ std::optional<RawFrame> RawRequester::receive() {
 }
 
 bool RawRequester::is_closed_by_peer() {
-  std::array<std::byte, 65536> dropped;
+  receive_rest();
+  return is_at_end_;
+}
+
+std::vector<std::byte> RawRequester::receive_rest() {
+  std::vector<std::byte> all;
+  std::array<std::byte, 65536> piece;
   ssize_t received = 1;
   while (received > 0 || (received < 0 && errno == EINTR)) {
-    received = ::recv(fd_.get(), dropped.data(), dropped.size(), 0);
+    received = ::recv(fd_.get(), piece.data(), piece.size(), 0);
+    if (received > 0) all.insert(all.end(), piece.begin(), piece.begin() + received);
   }
-  return received == 0 || errno == ECONNRESET;
+  is_at_end_ = received == 0 || errno == ECONNRESET;
+  return all;
 }
 
 std::optional<WireError> RawRequester::receive_error() {

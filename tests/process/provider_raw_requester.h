@@ -29,12 +29,18 @@ struct RawLease {
 class RawRequester {
  public:
   explicit RawRequester(const Endpoint& provider);
+  // Of a connection that is there already; also the other side of one.
+  explicit RawRequester(UniqueFd connected);
 
   void send(std::span<const std::byte> bytes);
+  // To a Unix socket: the same descriptor that many times with the first byte.
+  void send_with_descriptors(std::span<const std::byte> bytes, int descriptor, std::size_t count);
   // The next frame; nullopt if the connection ended or nothing came within 5 s.
   std::optional<RawFrame> receive();
   // True if the provider closes within 5 s; frames before that are dropped.
   bool is_closed_by_peer();
+  // Everything up to the end of the connection, or until nothing came for 5 s.
+  std::vector<std::byte> receive_rest();
   // The code of the next frame, which must be an ERROR.
   std::optional<WireError> receive_error();
   void close() { fd_.reset(); }
@@ -56,6 +62,7 @@ class RawRequester {
   bool receive_exactly(std::span<std::byte> bytes, std::vector<UniqueFd>& descriptors);
 
   UniqueFd fd_;
+  bool is_at_end_ = false;  // the peer has closed
   std::uint64_t next_tag_ = 1;
 };
 

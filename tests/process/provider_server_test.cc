@@ -9,7 +9,6 @@
 #include <chrono>
 #include <cstring>
 #include <memory>
-#include <random>
 #include <vector>
 
 #include "base/mapping.h"
@@ -22,45 +21,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-std::vector<std::byte> pattern(std::size_t size_bytes, unsigned seed) {
-  std::mt19937_64 random(seed);
-  std::vector<std::byte> bytes(size_bytes);
-  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
-  return bytes;
-}
-
-bool is_zero(std::span<const std::byte> bytes) {
-  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
-}
-
-class ProviderServerTest : public ProviderFixture {
- protected:
-  // A control connection that holds a lease.
-  struct Holder {
-    std::unique_ptr<RawRequester> control;
-    RawLease lease;
-  };
-  static Holder hold(const Endpoint& provider, std::uint64_t wanted_bytes,
-                     bool descriptors = false) {
-    Holder holder;
-    holder.control = std::make_unique<RawRequester>(provider);
-    EXPECT_TRUE(holder.control->hello(Role::kControl, descriptors ? kFeatureDescriptors : 0));
-    std::optional<RawLease> lease = holder.control->take_lease(wanted_bytes, descriptors);
-    EXPECT_TRUE(lease);
-    if (lease) holder.lease = std::move(*lease);
-    return holder;
-  }
-  // Without a number: a lane of its own.
-  static std::unique_ptr<RawRequester> open_lane(const Endpoint& provider, const Holder& holder,
-                                                 std::uint64_t number = 0) {
-    static std::uint64_t next_number = 1000;
-    auto lane = std::make_unique<RawRequester>(provider);
-    EXPECT_TRUE(lane->hello(Role::kData));
-    EXPECT_TRUE(lane->attach(holder.lease.grant.lease_id, holder.lease.grant.token,
-                             number != 0 ? number : next_number++));
-    return lane;
-  }
-};
+using ProviderServerTest = ProviderFixture;
 
 // ---- sessions ----------------------------------------------------------------------------------
 

@@ -14,15 +14,30 @@ mount_at() {
   rramfs_mount "$1" "providers=$(provider_list 1 128M),front_end=$FRONT_END,$2"
 }
 
-scenario() {
-  step "one after the other"
-  volume_start 1 128M
-  fill_with_pattern "$MNT" 120
-  detach
-  wait_until "$ENDING_S" "p1 is idle" provider_is_idle p1
+# A requester that comes when p1 has its memory back finds nothing of the one before.
+next_finds_nothing() {
+  wait_until "$1" "p1 is idle" provider_is_idle p1
   mount_at "$MNT" noatime
   touch_blocks "$MNT" 120
   expect_clean "$MNT/sparse"
+}
+
+scenario() {
+  local daemon
+  step "after one that was killed"
+  volume_start 1 128M
+  fill_with_pattern "$MNT" 120
+  daemon=$(daemon_of "$MNT")
+  kill -KILL "$daemon"
+  wait_until "$ENDING_S" "rramfs is gone" process_gone "$daemon"
+  fusermount3 -uz "$MNT"
+  next_finds_nothing $((60 * SLOW))
+
+  step "after one that detached"
+  rm "$MNT/sparse"
+  fill_with_pattern "$MNT" 120
+  detach
+  next_finds_nothing "$ENDING_S"
 
   step "what was deleted does not come back in holes"
   rm "$MNT/sparse"

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,9 +26,22 @@ TEST(Segment, is_sealed_zero_and_of_its_size) {
   ASSERT_TRUE(segment->populate());
   EXPECT_EQ(segment->bytes().size(), kSegmentBytes);
   EXPECT_TRUE(is_zero(segment->bytes()));
-  EXPECT_EQ(::fcntl(segment->fd(), F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+  constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+  EXPECT_EQ(::fcntl(segment->fd(), F_GET_SEALS) & kSeals, kSeals);
   EXPECT_NE(::ftruncate(segment->fd(), 4096), 0);
   EXPECT_NE(::ftruncate(segment->fd(), 2 * kSegmentBytes), 0);
+}
+
+TEST(Segment, is_no_program_and_cannot_become_one) {
+  const int probe = ::memfd_create("probe", 0x0008U /* MFD_NOEXEC_SEAL */);
+  if (probe < 0) GTEST_SKIP() << "this kernel (before 6.3) makes no memfds without execution";
+  ::close(probe);
+  Result<Segment> segment = Segment::create(kOptions);
+  ASSERT_TRUE(segment);
+  struct stat about{};
+  ASSERT_EQ(::fstat(segment->fd(), &about), 0);
+  EXPECT_EQ(about.st_mode & 0111U, 0U);
+  EXPECT_EQ(::fchmod(segment->fd(), 0777), -1);
 }
 
 TEST(Segment, wipe_zeroes_in_place) {
