@@ -54,8 +54,9 @@ def is_running(pid):
 
 
 class Provider:
-    def __init__(self, index, seed):
+    def __init__(self, index, seed, options=()):
         self.index = index
+        self.options = options
         self.name = f"p{index + 1}"
         self.socket = f"{WORK}/{self.name}.sock"
         self.port = network.free_port()
@@ -71,7 +72,7 @@ class Provider:
     def start(self):
         """An empty pool of a new incarnation; ready when it returns."""
         command = [PROVIDER_PROGRAM, "--size", POOL, "--name", self.name, "--unix", self.socket]
-        command += ["--listen", f"tcp://127.0.0.1:{self.port}"]
+        command += ["--listen", f"tcp://127.0.0.1:{self.port}", *self.options]
         with open(f"{WORK}/{self.name}.err", "ab") as errors:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
         if not self.process.stdout.readline():
@@ -103,6 +104,19 @@ class Provider:
         left = {k: counters[k] for k in ("leased_bytes", "reclaiming_bytes", "leases", "connections")}
         left["descriptors"] = open_descriptors(self.process.pid) - self.idle_descriptors
         return {k: v for k, v in left.items() if v != 0}
+
+    def await_idle(self):
+        left = {}
+
+        def is_idle():
+            left.clear()
+            left.update(self.what_is_left())
+            return not left
+
+        try:
+            wait_until(RETURN_LIMIT_S, f"{self.name} is idle", is_idle)
+        except Failed as failure:
+            raise Failed(f"{failure}; it still has {left}") from failure
 
     def end(self):
         """The orderly way."""

@@ -116,6 +116,13 @@ class Worker(threading.Thread):
             raise hosts.Failed(f"{what} took {took_s:.1f} s")
         return result
 
+    def close_file(self, file):
+        try:
+            os.close(file)
+        except OSError:
+            if not self.blame.requester_is_dead:
+                raise
+
     def step(self):
         raise NotImplementedError
 
@@ -194,7 +201,7 @@ class BlockWorker(Worker):
             return False
 
     def close(self):
-        os.close(self.file)
+        self.close_file(self.file)
 
 
 class GrowingWorker(Worker):
@@ -240,7 +247,7 @@ class GrowingWorker(Worker):
 
     def close(self):
         if self.file is not None:
-            os.close(self.file)
+            self.close_file(self.file)
         self.file = None
         self.content = b""
 
