@@ -104,7 +104,9 @@ class EventLoop {
   [[nodiscard]] std::uint64_t now_ns() const { return now_ns_; }
   [[nodiscard]] std::uint64_t now_ms() const { return now_ns_ / 1'000'000; }
 
-  // Calls `work` once, no earlier than `due_ns` on the clock of now_ns().
+  // Calls `work` once, no earlier than `due_ns` on the clock of now_ns(). After this process did not
+  // run for a while (it was stopped, its host slept), what has come in meanwhile is dealt with first:
+  // else the silence that it hears would be its own.
   TimerId call_at(std::uint64_t due_ns, std::function<void()> work);
   // The work will not be called. A timer that has fired already is ignored.
   void cancel_timer(TimerId id);
@@ -210,6 +212,7 @@ class EventLoop {
   void enter_kernel_if_needed();
   bool arm_pollers();
   void run_completions();
+  void note_stop(std::uint64_t expected_ns);
 
   UniqueRing ring_;
   UniqueFd doorbell_fd_;
@@ -219,6 +222,8 @@ class EventLoop {
 
   std::map<TimerId, std::function<void()>> timers_;
   std::uint64_t next_timer_sequence_ = 0;
+  std::uint64_t timers_wait_until_ns_ = 0;
+  bool is_catching_up_ = false;  // until timers have run again
   std::vector<Flusher*> flushers_;
   // Null: forgotten.
   std::vector<Poller*> spun_over_;

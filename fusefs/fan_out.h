@@ -4,8 +4,11 @@
 // Lives in the coroutine of its request; on one worker.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cassert>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -19,9 +22,10 @@ namespace rram {
 
 class FanOut {
  public:
-  // Room for `capacity` operations.
-  FanOut(Worker& worker, std::size_t capacity)
-      : worker_(worker), deadline_ns_(worker.operation_deadline_ns()) {
+  // Room for `capacity` operations, of a request that must be answered at `request_deadline_ns`.
+  FanOut(Worker& worker, std::size_t capacity, std::uint64_t request_deadline_ns)
+      : worker_(worker),
+        deadline_ns_(std::min(worker.operation_deadline_ns(), request_deadline_ns)) {
     if (capacity > kInline) overflow_ = std::make_unique<Operation[]>(capacity - kInline);
     capacity_ = capacity;
   }

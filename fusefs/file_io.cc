@@ -24,7 +24,7 @@ std::unexpected<Error> io_failure(ErrorCode code) { return fail(code); }
 
 // Overwrites the pieces with zeros; each is shorter than a granule.
 Task<std::optional<ErrorCode>> write_zeros(FileIo io, std::span<const Piece> pieces) {
-  FanOut fan_out(io.worker, pieces.size());
+  FanOut fan_out(io.worker, pieces.size(), io.deadline_ns);
   for (const Piece& piece : pieces) {
     fan_out.write(io.worker.zeros().first(piece.length), piece.place);
   }
@@ -37,11 +37,11 @@ Task<std::optional<ErrorCode>> move_blocks(FileIo io, std::span<const Copy> copi
   for (const Copy& copy : copies) {
     const ScratchPool::Buffer buffer = co_await io.worker.scratch().take();
     const std::span<std::byte> bytes = buffer.bytes().first(copy.length);
-    FanOut reading(io.worker, 1);
+    FanOut reading(io.worker, 1, io.deadline_ns);
     reading.read(copy.from, bytes);
     const std::optional<ErrorCode> read_failure = co_await reading.all();
     if (read_failure) co_return read_failure;
-    FanOut writing(io.worker, 1);
+    FanOut writing(io.worker, 1, io.deadline_ns);
     writing.write(bytes, copy.to);
     const std::optional<ErrorCode> write_failure = co_await writing.all();
     if (write_failure) co_return write_failure;
@@ -56,7 +56,7 @@ Task<std::optional<ErrorCode>> carry_out(FileIo io, Ino ino, std::uint64_t offse
     if (failure) co_return failure;
     io.volume.commit_moves(ino, plan);
   }
-  FanOut fan_out(io.worker, plan.pieces.size() + plan.fills.size());
+  FanOut fan_out(io.worker, plan.pieces.size() + plan.fills.size(), io.deadline_ns);
   for (const Piece& piece : plan.pieces) {
     fan_out.write(part_of(data, offset, piece), piece.place);
   }
@@ -109,8 +109,9 @@ Task<Result<WriteOutcome>> write_once(FileIo io, Ino ino, std::uint64_t offset,
 class SpaceWait {
  public:
   // True: space may have come back, try again. Forgets are drained once; then as long as blocks are
-  // in the quarantine there is something to wait for.
+  // in the quarantine there is something to wait for, until the request must be answered.
   Task<bool> wait(FileIo io) {
+    if (io.worker.loop().now_ns() >= io.deadline_ns) co_return false;
     if (!has_drained_) {
       has_drained_ = true;
       co_await settle_space(io);
@@ -140,7 +141,7 @@ Task<Result<std::size_t>> read_file(FileIo io, Ino ino, std::uint64_t offset,
   const Result<Volume::ReadStart> start = io.volume.begin_read(ino, offset, buffer.size(), plan);
   if (!start) co_return std::unexpected(start.error());
   if (!start->ticket) co_return std::size_t{0};
-  FanOut fan_out(io.worker, plan.pieces.size());
+  FanOut fan_out(io.worker, plan.pieces.size(), io.deadline_ns);
   for (const Piece& piece : plan.pieces) {
     const std::span<std::byte> part = part_of(buffer, offset, piece);
     if (piece.is_hole) {

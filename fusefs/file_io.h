@@ -35,6 +35,9 @@ struct FileIo {
   Volume& volume;
   Worker& worker;
   KernelForgets& forgets;
+  // When the request must be answered, on the clock of the worker's loop. It is in the order in
+  // which requests came, so whoever waits for others of the same file waits no longer than this.
+  std::uint64_t deadline_ns;
 };
 
 // Resumes when what was deleted before the call is free space again.

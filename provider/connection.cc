@@ -125,6 +125,7 @@ void Connection::act(const WantLease& action) {
   LeaseWish wish;
   wish.control = id_;
   wish.requester = requester_text();
+  wish.host = peer_.host;
   wish.wanted_bytes = action.wanted_bytes;
   wish.pass_descriptors = action.descriptors;
   LeaseKeeper::Answer answer = context_.leases->grant(std::move(wish));

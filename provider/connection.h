@@ -30,7 +30,8 @@ namespace rram {
 
 // Who is at the other end, as far as the kernel knows.
 struct Peer {
-  std::string text;  // "192.168.64.35:40112", "unix (pid 4711)"
+  std::string text;  // "192.168.64.35 port 40112", "pid 4711"
+  std::string host;  // "192.168.64.35", "this host"
   bool is_unix = false;
   // Set: not admitted. The connection only exists to say so.
   std::optional<Error> refusal;

@@ -71,13 +71,11 @@ LeaseAnswer LeaseTable::grant(LeaseWish wish, std::uint64_t now_ms) {
     if (waiting_helps) return coming;
     return no_space(wish.wanted_bytes);
   }
-  if (leases_.size() >= options_.max_leases) {
-    return Error{ErrorCode::kUnavailable,
-                 fmt::format("this provider serves no more than {} leases", options_.max_leases)};
-  }
+  if (std::optional<Error> refusal = too_many_leases(wish.host)) return *std::move(refusal);
   Lease lease;
   lease.token = wish.token;
   lease.requester = std::move(wish.requester);
+  lease.host = std::move(wish.host);
   lease.descriptors_passed = wish.pass_descriptors;
   lease.control = wish.control;
   lease.segments = take_segments(wants_all ? free_segments_ : wanted_segments);
@@ -87,6 +85,20 @@ LeaseAnswer LeaseTable::grant(LeaseWish wish, std::uint64_t now_ms) {
   assert(is_new);
   static_cast<void>(is_new);
   return view;
+}
+
+std::optional<Error> LeaseTable::too_many_leases(const std::string& host) const {
+  if (leases_.size() >= options_.max_leases) {
+    return Error{ErrorCode::kUnavailable,
+                 fmt::format("this provider serves no more than {} leases", options_.max_leases)};
+  }
+  const auto of_host =
+      std::ranges::count_if(leases_, [&](const auto& one) { return one.second.host == host; });
+  if (std::cmp_less(of_host, options_.max_leases_per_host)) return std::nullopt;
+  return Error{ErrorCode::kUnavailable,
+               fmt::format("this provider gives no more than {} leases to one host, and {} has them "
+                           "already: unmount one there",
+                           options_.max_leases_per_host, host)};
 }
 
 std::vector<std::uint32_t> LeaseTable::take_segments(std::uint64_t count) {

@@ -38,6 +38,8 @@ struct LeaseTableOptions {
   // After it went silent: the network may heal.
   std::uint64_t silent_grace_ms = 30'000;
   std::size_t max_leases = 1'024;
+  // So that one host, gone wild, leaves something for the others.
+  std::size_t max_leases_per_host = 64;
   std::size_t max_connections_per_lease = 1'024;
 };
 
@@ -46,6 +48,7 @@ struct LeaseWish {
   LeaseToken token{};
   ConnectionId control = 0;
   std::string requester;
+  std::string host;                // where it is: what the limit for one host is about
   std::uint64_t wanted_bytes = 0;  // 0: all that is free
   bool pass_descriptors = false;
 };
@@ -112,7 +115,7 @@ class LeaseTable {
 
   // A lease of `wanted_bytes`, rounded up to segments, held by `control`. LeaseMustWait while
   // memory is on its way that would help: back from a lease, or still being pinned. Error: kNoSpace
-  // or kUnavailable (too many leases), with the figures. `now_ms` never goes back.
+  // or kUnavailable (too many leases, of all or of its host), with the figures. `now_ms` never goes back.
   LeaseAnswer grant(LeaseWish wish, std::uint64_t now_ms);
 
   // Errors: kLost (no such lease, or not its token: the same answer), kUnavailable (too many
@@ -156,6 +159,7 @@ class LeaseTable {
   struct Lease {
     LeaseToken token;
     std::string requester;
+    std::string host;
     std::vector<std::uint32_t> segments;
     bool descriptors_passed = false;
     std::optional<ConnectionId> control;
@@ -168,6 +172,7 @@ class LeaseTable {
   Lease* find(const LeaseId& id, const LeaseToken& token);
   EndedLease end(const LeaseId& id, Lease& lease);
   void fence_if_idle(const LeaseId& id);
+  [[nodiscard]] std::optional<Error> too_many_leases(const std::string& host) const;
   [[nodiscard]] LeaseMustWait waiting_for_memory(std::uint64_t now_ms) const;
   [[nodiscard]] Error no_space(std::uint64_t wanted_bytes) const;
   [[nodiscard]] std::uint64_t bytes_in(SegmentState state) const;

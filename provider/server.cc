@@ -441,6 +441,7 @@ void ProviderServer::admit(Peer& peer, int socket_fd) const {
     socklen_t length = sizeof credentials;
     const int rc = ::getsockopt(socket_fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length);
     peer.text = fmt::format("pid {}", credentials.pid);
+    peer.host = "this host";
     if (rc != 0) {
       peer.refusal = Error{ErrorCode::kRefused, "the host does not say who this is"};
     } else if (credentials.uid != 0 && credentials.uid != ::geteuid()) {
@@ -465,7 +466,8 @@ void ProviderServer::admit_address(Peer& peer, const sockaddr_storage& address) 
   }
   sockaddr_in with_port{};
   std::memcpy(&with_port, &address, sizeof with_port);
-  peer.text = fmt::format("{} port {}", ip_address_text(*ip), ntohs(with_port.sin_port));
+  peer.host = ip_address_text(*ip);
+  peer.text = fmt::format("{} port {}", peer.host, ntohs(with_port.sin_port));
   const Status admitted = admission_.check_peer(*ip);
   if (!admitted) peer.refusal = admitted.error();
 }

@@ -34,7 +34,10 @@ class Operations {
 
   [[nodiscard]] Volume& volume() const { return volume_; }
   [[nodiscard]] const Options& options() const { return options_; }
-  [[nodiscard]] FileIo io(Worker& worker) const { return {volume_, worker, forgets_}; }
+  // For a request that has just come.
+  [[nodiscard]] FileIo io(Worker& worker) const {
+    return {volume_, worker, forgets_, worker.request_deadline_ns()};
+  }
 
  private:
   Volume& volume_;

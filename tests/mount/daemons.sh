@@ -3,7 +3,8 @@
 # Starting and ending providers and mounts in a scenario. Sourced after lib.sh.
 
 # PROVIDER_KEY: the key file of a provider that has one, for its status.
-declare -A PROVIDER_PID PROVIDER_PORT PROVIDER_KEY
+# PROVIDER_DESCRIPTORS: how many it has open before anybody has connected.
+declare -A PROVIDER_PID PROVIDER_PORT PROVIDER_KEY PROVIDER_DESCRIPTORS
 MOUNTS=0
 LAST_PORT=$((20000 + RANDOM % 20000))
 
@@ -34,6 +35,11 @@ provider_start() {
   if process_gone "${PROVIDER_PID[$name]}"; then
     fail "provider $name ended at its start: $(cat "$WORK/$name.out" "$WORK/$name.err")"
   fi
+  PROVIDER_DESCRIPTORS[$name]=$(descriptors_of "${PROVIDER_PID[$name]}")
+}
+
+descriptors_of() {
+  find "/proc/$1/fd" -mindepth 1 2>/dev/null | wc -l
 }
 
 provider_is_ready_or_gone() {
@@ -65,6 +71,13 @@ provider_counter_is() {
 # All memory came back to a provider and is ready to be lent again.
 provider_is_idle() {
   provider_counter_is "$1" leased_bytes 0 && provider_counter_is "$1" reclaiming_bytes 0
+}
+
+# Nothing is left of its requesters: no memory, no lease, no connection, no descriptor.
+provider_kept_nothing() {
+  provider_is_idle "$1" && provider_counter_is "$1" leases 0 &&
+    provider_counter_is "$1" connections 0 &&
+    (($(descriptors_of "${PROVIDER_PID[$1]}") <= PROVIDER_DESCRIPTORS[$1]))
 }
 
 # provider_stop NAME: the orderly way; its exit status must be 0.
@@ -144,10 +157,11 @@ volume_start() {
 # volume_stop: the orderly end of it all. Called after every scenario that got so far.
 volume_stop() {
   local name
+  wait_until "$ENDING_S" "no process waits without end" nothing_is_stuck
   if is_mounted "$MNT"; then detach "$MNT"; fi
   for name in "${!PROVIDER_PID[@]}"; do
     if [[ -S $WORK/$name.sock ]]; then
-      wait_until "$RETURN_S" "all memory is back at provider $name" provider_is_idle "$name"
+      wait_until "$RETURN_S" "provider $name has back all that it lent" provider_kept_nothing "$name"
     fi
     provider_stop "$name"
   done

@@ -70,6 +70,16 @@ process_gone() {
   [[ $state == Z || -z $state ]]
 }
 
+# No process of this scenario is in a sleep that no signal ends (state D).
+nothing_is_stuck() {
+  local process
+  for process in $(processes_with_token "$RRAM_TOKEN"); do
+    if cat "/proc/$process"/task/*/stat 2>/dev/null | sed 's/.*) //' | grep -q '^D'; then
+      return 1
+    fi
+  done
+}
+
 is_mounted() {
   grep -q " $1 " /proc/self/mountinfo
 }

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstring>
+#include <functional>
 #include <future>
 #include <memory>
 #include <thread>
@@ -75,6 +77,52 @@ TEST(EventLoop, timers_fire_in_the_order_of_their_time_and_not_when_cancelled) {
   loop->run();
   EXPECT_EQ(fired, (std::vector<int>{1, 3}));
   EXPECT_GE(loop->now_ns(), now_ns + 3'000'000);
+}
+
+Task<> receive_in_pieces(EventLoop& loop, int fd, int& received, EventLoop::TimerId deadline) {
+  std::array<std::byte, 1> piece;
+  for (int i = 0; i < 20; ++i) {
+    const int count = co_await recv_some(loop, fd, piece);
+    if (count != 1) break;
+    ++received;
+  }
+  loop.cancel_timer(deadline);
+  loop.stop();
+}
+
+TEST(EventLoop, what_came_while_the_process_was_stopped_is_seen_before_deadlines_that_passed) {
+  auto loop = make_loop();
+  auto [near, far] = socket_pair();
+  bool is_overdue = false;
+  int received = 0;
+  const EventLoop::TimerId deadline = loop->call_at(loop->now_ns() + 100'000'000, [&] {
+    is_overdue = true;
+    loop->stop();
+  });
+  Gate gate;
+  spawn(gate, receive_in_pieces(*loop, far.get(), received, deadline));
+  loop->post([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(600));
+    EXPECT_EQ(::send(near.get(), "twenty bytes, at once", 20, 0), 20);
+  });
+  loop->run();
+  EXPECT_FALSE(is_overdue);
+  EXPECT_EQ(received, 20);
+  near.reset();
+  if (gate.running() > 0) loop->run();  // it was stopped in the middle
+}
+
+TEST(EventLoop, timers_run_even_if_every_turn_is_late) {
+  auto loop = make_loop();
+  int turns = 0;
+  std::function<void()> be_slow = [&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(400));
+    if (++turns < 10) loop->post(be_slow);
+  };
+  loop->call_at(loop->now_ns() + 1, [&] { loop->stop(); });
+  loop->post(be_slow);
+  loop->run();
+  EXPECT_LT(turns, 5);
 }
 
 // Has something after so many looks.

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <random>
 #include <string>
@@ -92,7 +93,9 @@ class FileIoTest : public testing::Test {
     }
   }
 
-  FileIo io(unsigned worker) { return {*volume_, *workers_[worker], forgets_}; }
+  FileIo io(unsigned worker) {
+    return {*volume_, *workers_[worker], forgets_, request_deadline_ns_};
+  }
 
   Ino make_file(const std::string& name) {
     const Result<FileStat> file =
@@ -139,6 +142,7 @@ class FileIoTest : public testing::Test {
     volume_->forget(ino, 1);
   }
 
+  std::uint64_t request_deadline_ns_ = std::numeric_limits<std::uint64_t>::max();
   NoForgets forgets_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Volume> volume_;
@@ -297,6 +301,43 @@ TEST_F(FileIoTest, neighbouring_writes_of_two_workers_do_not_wipe_each_other_out
     }
     offset += kParts * kWriteBytes;
   }
+}
+
+TEST_F(FileIoTest, a_request_that_is_overdue_fails_and_changes_nothing) {
+  std::mt19937 random(4);
+  const Ino ino = make_file("f");
+  const std::vector<std::byte> data = pattern(random, 10'000);
+  ASSERT_TRUE(write(0, ino, 0, data).has_value());
+  request_deadline_ns_ = 1;
+  const auto overdue_write = write(0, ino, 0, pattern(random, 10'000));
+  ASSERT_FALSE(overdue_write.has_value());
+  EXPECT_EQ(overdue_write.error().code, ErrorCode::kTimedOut);
+  const auto overdue_read = read(0, ino, 0, data.size());
+  ASSERT_FALSE(overdue_read.has_value());
+  EXPECT_EQ(overdue_read.error().code, ErrorCode::kTimedOut);
+  request_deadline_ns_ = std::numeric_limits<std::uint64_t>::max();
+  const auto bytes = read(0, ino, 0, data.size());
+  ASSERT_TRUE(bytes.has_value());
+  EXPECT_EQ(*bytes, data);
+}
+
+TEST_F(FileIoTest, waiting_for_deleted_blocks_to_become_free_ends_at_the_deadline) {
+  std::mt19937 random(5);
+  const std::vector<std::byte> data = pattern(random, kBufferBytes);
+  const Ino full = make_file("full");
+  std::uint64_t offset = 0;
+  while (const auto written = write(0, full, offset, data)) offset += *written;
+  // Somebody's I/O that began before the file was deleted keeps its blocks from being used again.
+  const IoTicket reading = volume_->begin_io();
+  remove("full", full);
+  const Ino next = make_file("next");
+  request_deadline_ns_ = monotonic_ns() + 100'000'000;
+  const auto refused = write(0, next, 0, data);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::kNoSpace);
+  volume_->end_read(reading);
+  request_deadline_ns_ = std::numeric_limits<std::uint64_t>::max();
+  EXPECT_TRUE(write(0, next, 0, data).has_value());
 }
 
 TEST_F(FileIoTest, a_punched_range_reads_as_zeros_and_gives_its_blocks_back) {

@@ -25,18 +25,20 @@ class LeaseTableTest : public testing::Test {
     options.grace_ms = kGraceMs;
     options.silent_grace_ms = kSilentGraceMs;
     options.max_leases = 3;
+    options.max_leases_per_host = 2;
     options.max_connections_per_lease = 2;
     return options;
   }
 
   // Lease n, wished for by control connection `control`.
   LeaseAnswer ask(std::uint8_t n, ConnectionId control, std::uint64_t wanted_bytes,
-                  std::uint64_t now_ms = 0) {
+                  std::uint64_t now_ms = 0, const std::string& host = {}) {
     LeaseWish wish;
     wish.id = id_of(n);
     wish.token = token_of(n);
     wish.control = control;
     wish.requester = "host" + std::to_string(n);
+    wish.host = host.empty() ? wish.requester : host;
     wish.wanted_bytes = wanted_bytes;
     return table_.grant(std::move(wish), now_ms);
   }
@@ -228,6 +230,22 @@ TEST_F(LeaseTableTest, a_lease_whose_grace_soon_ends_is_waited_for_and_a_silent_
   table_.detach(id_of(3), 13, Departure::kSilent, 10'000);
   EXPECT_TRUE(std::holds_alternative<Error>(ask(2, 12, 0, 10'100)));
   EXPECT_TRUE(std::holds_alternative<LeaseMustWait>(ask(2, 12, 0, 36'000)));
+}
+
+TEST_F(LeaseTableTest, one_host_has_a_limit_of_its_own_and_the_others_are_served) {
+  ask(1, 11, kSegmentBytes, 0, "a");
+  ask(2, 12, kSegmentBytes, 0, "a");
+  const LeaseAnswer third = ask(3, 13, kSegmentBytes, 0, "a");
+  ASSERT_TRUE(std::holds_alternative<Error>(third));
+  EXPECT_EQ(std::get<Error>(third).code, ErrorCode::kUnavailable);
+  EXPECT_NE(std::get<Error>(third).message.find("more than 2 leases to one host, and a has them"),
+            std::string::npos);
+  EXPECT_EQ(segments_of(ask(3, 13, kSegmentBytes, 0, "b")).size(), 1);
+  ASSERT_TRUE(table_.release(id_of(1), 11));
+  scrub_all(table_.take_fenced());
+  EXPECT_TRUE(table_.release(id_of(3), 13));
+  scrub_all(table_.take_fenced());
+  EXPECT_EQ(segments_of(ask(4, 14, kSegmentBytes, 0, "a")).size(), 1);
 }
 
 TEST_F(LeaseTableTest, detaching_what_is_not_attached_changes_nothing) {
