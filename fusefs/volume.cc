@@ -53,7 +53,9 @@ Result<FileStat> Volume::apply_and_count_lookup(const Record& record) {
 
 Result<FileStat> Volume::lookup(Ino parent, std::string_view name) {
   const std::lock_guard lock(mutex_);
-  Result<Attributes> found = namespace_.lookup(parent, name);
+  // The kernel looks "." up in what a file handle names (open_by_handle_at), a directory or not.
+  Result<Attributes> found =
+      name == "." ? namespace_.attributes(parent) : namespace_.lookup(parent, name);
   if (!found) return std::unexpected(std::move(found.error()));
   if (Status counted = namespace_.add_lookup(found->ino); !counted) {
     return std::unexpected(counted.error());
@@ -64,6 +66,11 @@ Result<FileStat> Volume::lookup(Ino parent, std::string_view name) {
 Result<FileStat> Volume::create(const Create& create) {
   const std::lock_guard lock(mutex_);
   return apply_and_count_lookup(create);
+}
+
+Result<FileStat> Volume::create(const CreateUnnamed& create) {
+  const std::lock_guard lock(mutex_);
+  return apply(create);  // its lookup is part of the record
 }
 
 Result<FileStat> Volume::link(const Link& link) {
@@ -120,10 +127,11 @@ Result<std::string> Volume::xattr(Ino ino, std::string_view name) {
   return std::string(*value);
 }
 
-Result<std::string> Volume::xattr_names(Ino ino) {
+Result<std::string> Volume::xattr_names(Ino ino, bool with_trusted) {
   const std::lock_guard lock(mutex_);
   std::string names;
   const Status listed = namespace_.list_xattrs(ino, [&](std::string_view name) {
+    if (!with_trusted && name.starts_with("trusted.")) return;
     names += name;
     names += '\0';
   });

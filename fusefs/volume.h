@@ -63,9 +63,10 @@ class Volume {
 
   // --- Names -------------------------------------------------------------------------------------
 
-  // Each of these three counts one lookup of the kernel's for the inode that it answers.
+  // Each of these counts one lookup of the kernel's for the inode that it answers.
   Result<FileStat> lookup(Ino parent, std::string_view name);
   Result<FileStat> create(const Create& create);
+  Result<FileStat> create(const CreateUnnamed& create);
   Result<FileStat> link(const Link& link);
 
   // Any change that needs no more than the namespace: Unlink, RemoveDirectory, Rename,
@@ -85,9 +86,9 @@ class Volume {
   Status read_directory(Ino ino, std::uint64_t after_cookie, bool counts_lookups,
                         const EntryVisitor& visit);
 
-  // The value; or the list of names, each ended by a NUL.
+  // The value; or the list of names, each ended by a NUL; trusted.* only if asked for.
   Result<std::string> xattr(Ino ino, std::string_view name);
-  Result<std::string> xattr_names(Ino ino);
+  Result<std::string> xattr_names(Ino ino, bool with_trusted);
 
   VolumeFigures figures();
   // Whether blocks are on their way back to the space: freed, but not yet safe.

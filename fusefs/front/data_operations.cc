@@ -30,9 +30,8 @@ void start(fuse_req_t req, Task<> (*work)(FuseRequest, FileIo)) {
 // Which set-id bits of a file go when this caller changes it (Linux: setattr_should_drop_suidgid).
 ClearSetId set_id_cleared_by(const FuseRequest& request, const Attributes& file) {
   constexpr std::uint32_t kBoth = S_ISUID | S_ISGID;
-  if (!S_ISREG(file.mode) || (file.mode & kBoth) == 0) return ClearSetId::kNone;
-  const bool is_kept_by_group = (file.mode & S_ISGID) == 0 || request.context().uid == 0 ||
-                                request.caller_is_in_group(file.gid);
+  if (S_ISDIR(file.mode) || (file.mode & kBoth) == 0) return ClearSetId::kNone;
+  const bool is_kept_by_group = (file.mode & S_ISGID) == 0 || request.caller_may_set_gid(file.gid);
   return is_kept_by_group ? ClearSetId::kExecutable : ClearSetId::kAll;
 }
 
@@ -148,18 +147,38 @@ fuse_file_info open_reply(const Operations& operations, const fuse_file_info& as
   return file;
 }
 
+Result<FileStat> create_file(const FuseRequest& request, fuse_ino_t parent, const char* name,
+                             mode_t mode) {
+  const fuse_ctx& context = request.context();
+  return request.volume().create(Create{.parent = parent,
+                                        .name = name,
+                                        .mode = S_IFREG | (mode & kModePermissionBits),
+                                        .uid = context.uid,
+                                        .gid = context.gid,
+                                        .umask = context.umask,
+                                        .at = wall_clock_now()});
+}
+
+// O_TMPFILE; with O_EXCL it shall never get a name.
+Result<FileStat> create_unnamed(const FuseRequest& request, fuse_ino_t parent, mode_t mode,
+                                int flags) {
+  const fuse_ctx& context = request.context();
+  return request.volume().create(CreateUnnamed{.parent = parent,
+                                               .mode = mode & kModePermissionBits,
+                                               .uid = context.uid,
+                                               .gid = context.gid,
+                                               .umask = context.umask,
+                                               .may_be_linked = (flags & O_EXCL) == 0,
+                                               .at = wall_clock_now()});
+}
+
 void on_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
                fuse_file_info* asked) {
   FuseRequest request(req);
-  const fuse_ctx& context = request.context();
   Operations& operations = operations_of(req);
-  const Create create{.parent = parent,
-                      .name = name,
-                      .mode = S_IFREG | (mode & kModePermissionBits),
-                      .uid = context.uid,
-                      .gid = context.gid,
-                      .at = wall_clock_now()};
-  const Result<FileStat> file = operations.volume().create(create);
+  const Result<FileStat> file = request.slot().is_unnamed()
+                                    ? create_unnamed(request, parent, mode, asked->flags)
+                                    : create_file(request, parent, name, mode);
   if (!file) return std::move(request).reply_error(file.error());
   std::move(request).reply_create(to_entry(*file), open_reply(operations, *asked));
 }

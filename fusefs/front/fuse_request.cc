@@ -35,6 +35,14 @@ const FuseSession& FuseRequest::session() const {
   return *static_cast<const OperationsContext*>(fuse_req_userdata(request_))->session;
 }
 
+Volume& FuseRequest::volume() const {
+  return static_cast<const OperationsContext*>(fuse_req_userdata(request_))->operations.volume();
+}
+
+bool FuseRequest::caller_may_set_gid(gid_t group) const {
+  return context().uid == 0 || caller_is_in_group(group);
+}
+
 bool FuseRequest::caller_is_in_group(gid_t group) const {
   if (context().gid == group) return true;
   std::vector<gid_t> groups(kCommonGroups);

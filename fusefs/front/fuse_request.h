@@ -17,6 +17,7 @@
 namespace rram {
 
 class FuseSession;
+class Volume;
 
 class FuseRequest {
  public:
@@ -33,8 +34,9 @@ class FuseRequest {
   [[nodiscard]] const fuse_ctx& context() const { return *fuse_req_ctx(request_); }
 
   [[nodiscard]] const FuseSession& session() const;
-  // Whether the calling process has this group; read from /proc where it is not its first one.
-  [[nodiscard]] bool caller_is_in_group(gid_t group) const;
+  [[nodiscard]] Volume& volume() const;
+  // Whether the caller may give a file of this group S_ISGID: root, and who is in the group.
+  [[nodiscard]] bool caller_may_set_gid(gid_t group) const;
 
   // Each consumes the request. A reply that the kernel no longer wants (its process was killed) is
   // dropped without a word: nothing can be done about it.
@@ -56,6 +58,9 @@ class FuseRequest {
   void reply_nothing() &&;
 
  private:
+  // Read from /proc where it is not its first group.
+  [[nodiscard]] bool caller_is_in_group(gid_t group) const;
+
   template <typename Reply>
   void answer(Reply&& reply);
 

@@ -277,6 +277,12 @@ bool FuseSession::process(RequestSlot& slot, std::span<std::byte> request) {
   if (header.opcode == FUSE_INTERRUPT) return false;
   slot.set_unique(header.unique);
   slot.set_clears_set_id(clears_set_id(header.opcode, request));
+  slot.set_unnamed(header.opcode == FUSE_TMPFILE);
+  if (slot.is_unnamed()) {
+    // libfuse 3.14 does not know it; it is a CREATE in all but the name.
+    header.opcode = FUSE_CREATE;
+    std::memcpy(request.data(), &header, sizeof header);
+  }
   fuse_buf buffer{};
   buffer.mem = request.data();
   buffer.size = request.size();

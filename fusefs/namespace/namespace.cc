@@ -217,7 +217,9 @@ std::optional<Ino> Namespace::close(Ino ino) {
     return std::nullopt;
   }
   Inode& inode = *found->second;
-  inode.open_count -= std::min(inode.open_count, 1U);
+  if (inode.open_count > 0) {
+    --inode.open_count;
+  }
   return destroy_if_unused(inode);
 }
 

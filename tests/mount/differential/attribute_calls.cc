@@ -19,8 +19,16 @@ namespace rram::differential {
 
 namespace {
 
+constexpr auto kKept = static_cast<uid_t>(-1);
+
 uid_t some_id(Call& call) {
-  return call.pick<uid_t>({0, 1001, 1002, 1003, static_cast<uid_t>(-1)});
+  return call.pick<uid_t>({0, 1001, 1002, 1003, kKept});
+}
+
+// Never both kept: FUSE does not let a file system see that such a call should clear set-id bits.
+gid_t some_group(Call& call, uid_t uid) {
+  const gid_t gid = some_id(call);
+  return uid == kKept && gid == kKept ? 0 : gid;
 }
 
 void call_stat(Call& call) {
@@ -47,7 +55,7 @@ void call_fchmod(Call& call) {
 void call_chown(Call& call) {
   const std::string path = call.path();
   const uid_t uid = some_id(call);
-  const gid_t gid = some_id(call);
+  const gid_t gid = some_group(call, uid);
   const int flags = call.some_of({AT_SYMLINK_NOFOLLOW}, 3);
   call.say(" {} {} {} {:#x}", path, uid, gid, flags);
   call.answer(fchownat(AT_FDCWD, path.c_str(), uid, gid, flags));
@@ -56,7 +64,7 @@ void call_chown(Call& call) {
 void call_fchown(Call& call) {
   const int handle = call.handle();
   const uid_t uid = some_id(call);
-  const gid_t gid = some_id(call);
+  const gid_t gid = some_group(call, uid);
   call.say(" {} {}", uid, gid);
   call.answer(fchown(handle, uid, gid));
 }
