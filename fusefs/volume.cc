@@ -223,6 +223,18 @@ void Volume::end_read(IoTicket ticket) {
   free_safe_blocks();
 }
 
+Result<FileMap> Volume::map_at(Ino ino, std::uint64_t offset) {
+  const std::lock_guard lock(mutex_);
+  const Result<Attributes> file = regular_file(ino);
+  if (!file) return std::unexpected(file.error());
+  FileMap map{.size_bytes = file->size_bytes, .next_data = std::nullopt, .next_hole = offset};
+  const FileBlocks* blocks = find_blocks(ino);
+  if (blocks == nullptr || offset >= map.size_bytes) return map;
+  map.next_data = blocks->next_data(offset, map.size_bytes, geometry_);
+  map.next_hole = blocks->next_hole(offset, map.size_bytes, geometry_);
+  return map;
+}
+
 // --- Writing -------------------------------------------------------------------------------------
 
 Result<Volume::WriteStart> Volume::begin_write(Ino ino, std::uint64_t offset, std::uint64_t length,

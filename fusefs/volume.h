@@ -42,6 +42,13 @@ struct VolumeFigures {
   NamespaceUsage inodes;
 };
 
+// What stands behind an offset of a file: SEEK_DATA and SEEK_HOLE.
+struct FileMap {
+  std::uint64_t size_bytes = 0;
+  std::optional<std::uint64_t> next_data;  // nothing: no data follows
+  std::uint64_t next_hole = 0;             // the size, or the offset itself behind it, if none
+};
+
 // The right of a begun read or write to its blocks; from begin_*() to end_*().
 using IoTicket = Quarantine::Ticket;
 
@@ -104,6 +111,7 @@ class Volume {
   };
   Result<ReadStart> begin_read(Ino ino, std::uint64_t offset, std::uint64_t length, ReadPlan& plan);
   void end_read(IoTicket ticket);
+  Result<FileMap> map_at(Ino ino, std::uint64_t offset);
 
   // A write. The caller has entered the file's gate with `mode`; where the write needs to be alone
   // and `mode` is shared, the answer has no ticket: leave, enter exclusively, ask again. kNoSpace:

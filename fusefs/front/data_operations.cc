@@ -238,6 +238,53 @@ void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
                              static_cast<std::uint64_t>(length)));
 }
 
+// --- Holes and copies ----------------------------------------------------------------------------
+
+Task<> seek_and_answer(FuseRequest request, FileIo io, Ino ino, std::uint64_t offset, int whence) {
+  Result<std::uint64_t> found = fail(ErrorCode::kInvalidArgument);
+  if (whence == SEEK_DATA) {
+    found = co_await seek_data(io, ino, offset);
+  } else {
+    found = co_await seek_hole(io, ino, offset);
+  }
+  if (!found) co_return std::move(request).reply_error(found.error());
+  std::move(request).reply_offset(static_cast<off_t>(*found));
+}
+
+void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_file_info* /*file*/) {
+  FuseRequest request(req);
+  // The kernel does the others itself.
+  if (whence != SEEK_DATA && whence != SEEK_HOLE) return std::move(request).reply_errno(EINVAL);
+  const FileIo io = io_of(request, req);
+  spawn(io.worker.running(), seek_and_answer(std::move(request), io, ino,
+                                             static_cast<std::uint64_t>(offset), whence));
+}
+
+Task<> copy_and_answer(FuseRequest request, FileIo io, CopyRange range) {
+  const Timestamp now = wall_clock_now();
+  // This request carries no flag for it; root is who may keep the bits.
+  if (request.context().uid != 0) drop_set_id(request, io, range.to, now);
+  const Result<std::size_t> copied =
+      co_await copy_range(io, range, request.slot().reply_payload(), now);
+  if (!copied) co_return std::move(request).reply_error(copied.error());
+  std::move(request).reply_written(*copied);
+}
+
+void on_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset,
+                        fuse_file_info* /*from_file*/, fuse_ino_t to, off_t to_offset,
+                        fuse_file_info* /*to_file*/, std::size_t length, int /*flags*/) {
+  FuseRequest request(req);
+  const FileIo io = io_of(request, req);
+  // One request ends soon, whatever it is asked for; the caller goes on where it ended.
+  constexpr std::uint64_t kMaxCopyBytes = std::uint64_t{16} << 20;
+  const CopyRange range{.from = from,
+                        .from_offset = static_cast<std::uint64_t>(from_offset),
+                        .to = to,
+                        .to_offset = static_cast<std::uint64_t>(to_offset),
+                        .length = std::min<std::uint64_t>(length, kMaxCopyBytes)};
+  spawn(io.worker.running(), copy_and_answer(std::move(request), io, range));
+}
+
 }  // namespace
 
 void add_data_operations(fuse_lowlevel_ops& table, bool direct_io) {
@@ -250,6 +297,8 @@ void add_data_operations(fuse_lowlevel_ops& table, bool direct_io) {
   table.fsyncdir = on_fsync;
   table.statfs = on_statfs;
   table.fallocate = on_fallocate;
+  table.lseek = on_lseek;
+  table.copy_file_range = on_copy_file_range;
 }
 
 }  // namespace rram

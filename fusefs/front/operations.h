@@ -26,19 +26,19 @@ class Operations {
     bool direct_io = false;  // applications' reads and writes bypass the kernel's page cache
   };
 
-  Operations(Volume& volume, KernelForgets& forgets, const Options& options)
-      : volume_(volume), forgets_(forgets), options_(options) {}
+  Operations(Volume& volume, KernelCaches& caches, const Options& options)
+      : volume_(volume), caches_(caches), options_(options) {}
 
   // libfuse's table of callbacks.
   static fuse_lowlevel_ops table(bool direct_io);
 
   [[nodiscard]] Volume& volume() const { return volume_; }
   [[nodiscard]] const Options& options() const { return options_; }
-  [[nodiscard]] FileIo io(Worker& worker) const { return {volume_, worker, forgets_}; }
+  [[nodiscard]] FileIo io(Worker& worker) const { return {volume_, worker, caches_}; }
 
  private:
   Volume& volume_;
-  KernelForgets& forgets_;
+  KernelCaches& caches_;
   const Options options_;
 };
 

@@ -64,6 +64,8 @@ std::string stat_text(const struct stat& status, const Clock& clock) {
   if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode)) {
     text += fmt::format(" device {}:{}", major(status.st_rdev), minor(status.st_rdev));
   }
+  // A write to a pipe is the kernel's alone: FUSE does not tell the file system of it.
+  if (S_ISFIFO(status.st_mode)) return text;
   return text + fmt::format(" a {} m {} c {}", clock.text(status.st_atim),
                             clock.text(status.st_mtim), clock.text(status.st_ctim));
 }
