@@ -135,9 +135,10 @@ class SpaceWait {
 Task<> settle_space(FileIo io) { co_await io.caches.drain_forgets(io.worker); }
 
 Task<Result<std::size_t>> read_file(FileIo io, Ino ino, std::uint64_t offset,
-                                    std::span<std::byte> buffer) {
+                                    std::span<std::byte> buffer,
+                                    std::optional<Timestamp> accessed_at) {
   ReadPlan plan;
-  const Result<Volume::ReadStart> start = io.volume.begin_read(ino, offset, buffer.size(), plan);
+  const Result<Volume::ReadStart> start = io.volume.begin_read(ino, offset, buffer.size(), accessed_at, plan);
   if (!start) co_return std::unexpected(start.error());
   if (!start->ticket) co_return std::size_t{0};
   FanOut fan_out(io.worker, plan.pieces.size());
@@ -283,10 +284,10 @@ namespace {
 // As read_file(), but the end of the file counts only once the kernel has nothing behind it either.
 Task<Result<std::size_t>> read_to_real_end(FileIo io, Ino ino, std::uint64_t offset,
                                            std::span<std::byte> buffer) {
-  const Result<std::size_t> known = co_await read_file(io, ino, offset, buffer);
+  const Result<std::size_t> known = co_await read_file(io, ino, offset, buffer, std::nullopt);
   if (!known || *known == buffer.size()) co_return known;
   co_await io.caches.write_back(io.worker, ino, offset + *known, 0);
-  co_return co_await read_file(io, ino, offset, buffer);
+  co_return co_await read_file(io, ino, offset, buffer, std::nullopt);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "base/result.h"
@@ -48,8 +49,10 @@ struct FileIo {
 Task<> settle_space(FileIo io);
 
 // The bytes read: min(buffer.size(), size - offset), 0 at the end of the file.
+// `accessed_at`: as for Volume::begin_read().
 Task<Result<std::size_t>> read_file(FileIo io, Ino ino, std::uint64_t offset,
-                                    std::span<std::byte> buffer);
+                                    std::span<std::byte> buffer,
+                                    std::optional<Timestamp> accessed_at);
 
 // The bytes written: all of `data`, or, if `may_be_short`, as many as there was room for. kNoSpace:
 // none.

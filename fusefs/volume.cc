@@ -100,16 +100,30 @@ void Volume::forget(Ino ino, std::uint64_t count) {
   if (const std::optional<Ino> destroyed = namespace_.forget(ino, count)) destroy(*destroyed);
 }
 
-Result<std::string> Volume::read_symlink(Ino ino) {
+void Volume::note_access(const Attributes& attributes, std::optional<Timestamp> accessed_at) {
+  if (!accessed_at) return;
+  constexpr std::int64_t kDayS = 24 * 60 * 60;
+  const Timestamp& before = attributes.atime;
+  const bool is_stale = before <= attributes.mtime || before <= attributes.ctime ||
+                        accessed_at->seconds - before.seconds >= kDayS;
+  if (!is_stale) return;
+  [[maybe_unused]] const Result<Outcome> touched =
+      namespace_.apply(Touch{.ino = attributes.ino, .atime = true, .at = *accessed_at});
+}
+
+Result<std::string> Volume::read_symlink(Ino ino, std::optional<Timestamp> accessed_at) {
   const std::lock_guard lock(mutex_);
   Result<std::string_view> target = namespace_.read_symlink(ino);
   if (!target) return std::unexpected(std::move(target.error()));
+  note_access(*namespace_.attributes(ino), accessed_at);
   return std::string(*target);
 }
 
 Status Volume::read_directory(Ino ino, std::uint64_t after_cookie, bool counts_lookups,
-                              const EntryVisitor& visit) {
+                              std::optional<Timestamp> accessed_at, const EntryVisitor& visit) {
   const std::lock_guard lock(mutex_);
+  const Result<Attributes> directory = namespace_.attributes(ino);
+  if (directory) note_access(*directory, accessed_at);
   return namespace_.read_directory(ino, after_cookie, [&](const DirectoryItem& item) {
     if (!visit(item, stat_of(item.attributes))) return false;
     const bool is_dot = item.name == "." || item.name == "..";
@@ -204,10 +218,11 @@ IoTicket Volume::begin_io() {
 // --- Reading -------------------------------------------------------------------------------------
 
 Result<Volume::ReadStart> Volume::begin_read(Ino ino, std::uint64_t offset, std::uint64_t length,
-                                             ReadPlan& plan) {
+                                             std::optional<Timestamp> accessed_at, ReadPlan& plan) {
   const std::lock_guard lock(mutex_);
   const Result<Attributes> file = regular_file(ino);
   if (!file) return std::unexpected(file.error());
+  note_access(*file, accessed_at);
   if (offset >= file->size_bytes) return ReadStart{};
   const std::uint64_t readable_bytes = std::min(length, file->size_bytes - offset);
   ReadStart start{readable_bytes, quarantine_.begin_io()};

@@ -85,13 +85,15 @@ class Volume {
   // The same without what the file's blocks occupy.
   Result<Attributes> attributes(Ino ino);
   void forget(Ino ino, std::uint64_t count);
-  Result<std::string> read_symlink(Ino ino);
+  // An access at that instant sets the access time as relatime has it: where it is not newer than
+  // the last change, or is a day old.
+  Result<std::string> read_symlink(Ino ino, std::optional<Timestamp> accessed_at);
 
   // `visit` is called under the lock and must only compute. True from `visit` with
   // `counts_lookups`: the kernel has been told of the inode (not of "." and "..").
   using EntryVisitor = std::function<bool(const DirectoryItem&, const FileStat&)>;
   Status read_directory(Ino ino, std::uint64_t after_cookie, bool counts_lookups,
-                        const EntryVisitor& visit);
+                        std::optional<Timestamp> accessed_at, const EntryVisitor& visit);
 
   // The value; or the list of names, each ended by a NUL; trusted.* only if asked for.
   Result<std::string> xattr(Ino ino, std::string_view name);
@@ -109,7 +111,8 @@ class Volume {
     std::uint64_t length_bytes = 0;
     std::optional<IoTicket> ticket;
   };
-  Result<ReadStart> begin_read(Ino ino, std::uint64_t offset, std::uint64_t length, ReadPlan& plan);
+  Result<ReadStart> begin_read(Ino ino, std::uint64_t offset, std::uint64_t length,
+                               std::optional<Timestamp> accessed_at, ReadPlan& plan);
   void end_read(IoTicket ticket);
   Result<FileMap> map_at(Ino ino, std::uint64_t offset);
 
@@ -164,6 +167,7 @@ class Volume {
   Result<FileStat> apply_and_count_lookup(const Record& record);
   Result<FileStat> apply(const Record& record);
   Result<Attributes> regular_file(Ino ino) const;
+  void note_access(const Attributes& attributes, std::optional<Timestamp> accessed_at);
   FileBlocks& blocks_of(Ino ino);
   const FileBlocks* find_blocks(Ino ino) const;
   void destroy(Ino ino);

@@ -52,7 +52,8 @@ Task<> read_and_answer(FuseRequest request, FileIo io, Ino ino, std::uint64_t of
                        std::size_t size_bytes) {
   const std::span<std::byte> room = request.slot().reply_payload();
   const std::span<std::byte> buffer = room.first(std::min(size_bytes, room.size()));
-  const Result<std::size_t> read_bytes = co_await read_file(io, ino, offset, buffer);
+  const std::optional<Timestamp> accessed_at = request.access_time();
+  const Result<std::size_t> read_bytes = co_await read_file(io, ino, offset, buffer, accessed_at);
   if (!read_bytes) {
     std::move(request).reply_error(read_bytes.error());
   } else {

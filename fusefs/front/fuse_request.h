@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "base/result.h"
 #include "fusefs/front/libfuse.h"
 #include "fusefs/front/request_slot.h"
+#include "fusefs/namespace/attributes.h"
 
 namespace rram {
 
@@ -35,6 +37,8 @@ class FuseRequest {
 
   [[nodiscard]] const FuseSession& session() const;
   [[nodiscard]] Volume& volume() const;
+  // Now, for what this request reads; nothing where the mount keeps no access times.
+  [[nodiscard]] std::optional<Timestamp> access_time() const;
   // Whether the caller may give a file of this group S_ISGID: root, and who is in the group.
   [[nodiscard]] bool caller_may_set_gid(gid_t group) const;
 

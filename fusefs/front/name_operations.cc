@@ -60,7 +60,7 @@ void on_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* /*file*/) {
 
 void on_readlink(fuse_req_t req, fuse_ino_t ino) {
   FuseRequest request(req);
-  const Result<std::string> target = operations_of(req).volume().read_symlink(ino);
+  const Result<std::string> target = request.volume().read_symlink(ino, request.access_time());
   if (!target) return std::move(request).reply_error(target.error());
   std::move(request).reply_symlink(target->c_str());
 }
@@ -170,7 +170,7 @@ void read_directory(fuse_req_t req, fuse_ino_t ino, std::size_t size_bytes, off_
   const std::span<std::byte> room = request.slot().reply_payload();
   EntryWriter writer(req, room.first(std::min(size_bytes, room.size())), with_attributes);
   const Status status = operations_of(req).volume().read_directory(
-      ino, static_cast<std::uint64_t>(after_cookie), with_attributes,
+      ino, static_cast<std::uint64_t>(after_cookie), with_attributes, request.access_time(),
       [&](const DirectoryItem& item, const FileStat& file) { return writer.add(item, file); });
   if (!status) return std::move(request).reply_error(status.error());
   std::move(request).reply_bytes(writer.written());

@@ -24,6 +24,7 @@ class Operations {
  public:
   struct Options {
     bool direct_io = false;  // applications' reads and writes bypass the kernel's page cache
+    bool keeps_access_times = true;  // else the mount is noatime, or read-only
   };
 
   Operations(Volume& volume, KernelCaches& caches, const Options& options)

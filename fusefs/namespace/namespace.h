@@ -53,7 +53,7 @@ using DirectoryVisitor = std::function<bool(const DirectoryItem&)>;
 
 struct NamespaceUsage {
   std::uint64_t inodes_used = 0;
-  std::uint64_t inodes_max = 0;
+  std::uint64_t inodes_max = 0;    // so many could be used, were the rest small files
   std::uint64_t memory_bytes = 0;  // an estimate of the heap taken, malloc's overhead included
 };
 
@@ -76,11 +76,11 @@ class Namespace {
   //   Create           kExists; kInvalidArgument: no known type, a target with a NUL, or one for
   //                    what is no symbolic link; kNotFound: an empty target; kNameTooLong: a
   //                    target longer than max_symlink_bytes; kTooManyLinks: the directory has
-  //                    max_links; kNoSpace: max_inodes exist
+  //                    max_links; kNoSpace: max_inodes exist, or max_memory_bytes are taken
   //   CreateUnnamed    kNoSpace
   //   Link             kStale; kExists; kNotPermitted: a directory; kNotFound: it has lost its last
-  //                    name, or was made to have none; kTooManyLinks  (after the errors of the new
-  //                    directory and name)
+  //                    name, or was made to have none; kTooManyLinks; kNoSpace: max_memory_bytes
+  //                    are taken  (after the errors of the new directory and name)
   //   Unlink           kNotFound; kIsDirectory
   //   RemoveDirectory  kNotFound; kNotDirectory; kNotEmpty
   //   Rename           kNotFound: old name, or new name in an exchange; kExists: no-replace;
@@ -92,8 +92,9 @@ class Namespace {
   //   SetAttributes    with a size: kIsDirectory; kInvalidArgument: not a regular file; kFileTooBig
   //   Extend           kIsDirectory; kInvalidArgument: not a regular file; kFileTooBig
   //   Touch            -
-  //   SetXattr         those of check_xattr_name() and XattrTable::set(); for an access list those of
-  //                    Acl::parse(), and kAccessDenied: a default one for what is no directory
+  //   SetXattr         those of check_xattr_name() and XattrTable::set(); kNoSpace, as Link; for an
+  //                    access list those of Acl::parse(), and kAccessDenied: a default one for what
+  //                    is no directory
   //   RemoveXattr      those of check_xattr_name(); kNoAttribute
   //
   // Times: a directory whose entries change gets new mtime and ctime; an inode whose links or name
@@ -156,6 +157,7 @@ class Namespace {
     DirectoryEntry* entry;
   };
 
+  std::uint64_t used_bytes() const;
   Result<Inode*> find_inode(Ino ino) const;
   Result<Inode*> find_directory(Ino ino) const;
   Result<Slot> find_slot(Ino parent, std::string_view name) const;
@@ -176,6 +178,7 @@ class Namespace {
   Result<Outcome> apply_change(const RemoveXattr& remove);
 
   Status check_create(const Create& create, const Slot& slot) const;
+  Status check_memory() const;
   Status check_room_for_inode() const;
   Status check_size(const Inode& inode, std::uint64_t size_bytes) const;
   Status check_replace(const Slot& from, const Slot& to) const;

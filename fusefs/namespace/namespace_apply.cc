@@ -88,11 +88,18 @@ Status Namespace::check_create(const Create& create, const Slot& slot) const {
   return check_room_for_inode();
 }
 
+Status Namespace::check_memory() const {
+  if (used_bytes() >= limits_.max_memory_bytes) {
+    return fail(ErrorCode::kNoSpace);
+  }
+  return {};
+}
+
 Status Namespace::check_room_for_inode() const {
   if (inodes_.size() >= limits_.max_inodes) {
     return fail(ErrorCode::kNoSpace);
   }
-  return {};
+  return check_memory();
 }
 
 Result<Outcome> Namespace::apply_change(const Create& create) {
@@ -154,6 +161,9 @@ Result<Outcome> Namespace::apply_change(const Link& link) {
   }
   if (inode.nlink >= limits_.max_links) {
     return fail(ErrorCode::kTooManyLinks);
+  }
+  if (auto room = check_memory(); !room) {
+    return std::unexpected(room.error());
   }
   add_entry(*slot->directory, link.new_name, inode);
   slot->directory->set_modified(link.at);
@@ -289,6 +299,9 @@ Result<Outcome> Namespace::apply_change(const SetXattr& set) {
   }
   if (auto good = check_xattr_name(set.name, limits_); !good) {
     return std::unexpected(good.error());
+  }
+  if (auto room = check_memory(); !room) {
+    return std::unexpected(room.error());
   }
   Inode& inode = **found;
   const MemoryCount count(memory_bytes_, inode);

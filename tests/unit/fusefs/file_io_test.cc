@@ -134,7 +134,7 @@ class FileIoTest : public testing::Test {
     const std::span<std::byte> room = buffer(worker, size_bytes);
     const auto read_bytes = workers_[worker]->run_blocking<Result<std::size_t>>([&] {
       std::memset(room.data(), 0xEE, room.size());
-      return read_file(io(worker), ino, offset, room);
+      return read_file(io(worker), ino, offset, room, std::nullopt);
     });
     if (!read_bytes) return std::unexpected(read_bytes.error());
     return std::vector<std::byte>(room.begin(),
