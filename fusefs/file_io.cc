@@ -138,7 +138,8 @@ Task<Result<std::size_t>> read_file(FileIo io, Ino ino, std::uint64_t offset,
                                     std::span<std::byte> buffer,
                                     std::optional<Timestamp> accessed_at) {
   ReadPlan plan;
-  const Result<Volume::ReadStart> start = io.volume.begin_read(ino, offset, buffer.size(), accessed_at, plan);
+  const Result<Volume::ReadStart> start =
+      io.volume.begin_read(ino, offset, buffer.size(), accessed_at, plan);
   if (!start) co_return std::unexpected(start.error());
   if (!start->ticket) co_return std::size_t{0};
   FanOut fan_out(io.worker, plan.pieces.size());
@@ -245,9 +246,9 @@ Task<Status> punch_range(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t
   co_return io.volume.punch(ino, offset, length, now);
 }
 
-// What the volume calls a hole may be data that the kernel has not written yet, and what it calls the
-// end may be short of it. So the hole that an answer rests on is written back first; where it calls
-// something data, it is right.
+// What the volume calls a hole may be data that the kernel has not written yet, and what it calls
+// the end may be short of it. So the hole that an answer rests on is written back first; where it
+// calls something data, it is right.
 Task<Result<std::uint64_t>> seek_data(FileIo io, Ino ino, std::uint64_t offset) {
   Result<FileMap> map = io.volume.map_at(ino, offset);
   if (!map) co_return std::unexpected(map.error());

@@ -25,12 +25,12 @@ class KernelCaches {
   KernelCaches(const KernelCaches&) = delete;
   KernelCaches& operator=(const KernelCaches&) = delete;
 
-  // The kernel gives inodes up (FORGET) apart from its other requests: what was deleted a moment ago
-  // may still hold its blocks. This carries out all that it has given up so far.
+  // The kernel gives inodes up (FORGET) apart from its other requests: what was deleted a moment
+  // ago may still hold its blocks. This carries out all that it has given up so far.
   virtual Task<> drain_forgets(Worker& worker) = 0;
 
-  // What programs have written to the range (length 0: to the end) and the kernel has only cached is
-  // written by it before this ends. Not while holding the file's gate.
+  // What programs have written to the range (length 0: to the end) and the kernel has only cached
+  // is written by it before this ends. Not while holding the file's gate.
   virtual Task<> write_back(Worker& worker, Ino ino, std::uint64_t offset,
                             std::uint64_t length) = 0;
 

@@ -151,8 +151,8 @@ Status Requester::make_volume() {
   const RootAttributes root{
       .mode = 0755, .uid = ::geteuid(), .gid = ::getegid(), .at = wall_clock_now()};
   NamespaceLimits limits;
-  limits.max_memory_bytes = options_.metadata_bytes != 0 ? options_.metadata_bytes
-                                                         : host_memory_bytes() / kMetadataShare;
+  limits.max_memory_bytes =
+      options_.metadata_bytes != 0 ? options_.metadata_bytes : host_memory_bytes() / kMetadataShare;
   volume_ = std::make_unique<Volume>(*geometry, limits, root);
   return {};
 }

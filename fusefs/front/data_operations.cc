@@ -257,8 +257,8 @@ void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_fil
   // The kernel does the others itself.
   if (whence != SEEK_DATA && whence != SEEK_HOLE) return std::move(request).reply_errno(EINVAL);
   const FileIo io = io_of(request, req);
-  spawn(io.worker.running(), seek_and_answer(std::move(request), io, ino,
-                                             static_cast<std::uint64_t>(offset), whence));
+  spawn(io.worker.running(),
+        seek_and_answer(std::move(request), io, ino, static_cast<std::uint64_t>(offset), whence));
 }
 
 Task<> copy_and_answer(FuseRequest request, FileIo io, CopyRange range) {

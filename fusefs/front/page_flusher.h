@@ -1,5 +1,5 @@
-// A thread that has the kernel write back what it has cached of a file: the kernel answers only when
-// that is done, and the workers must carry the writes meanwhile.
+// A thread that has the kernel write back what it has cached of a file: the kernel answers only
+// when that is done, and the workers must carry the writes meanwhile.
 //
 // One per mount, owned by the front end; made after the session's handshake, ended when no request
 // is under way.

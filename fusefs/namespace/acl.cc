@@ -107,9 +107,8 @@ std::uint32_t Acl::mode_bits() const {
 }
 
 bool Acl::is_minimal() const {
-  return std::ranges::none_of(entries_, [](const Entry& entry) {
-    return is_named(entry.tag) || entry.tag == ACL_MASK;
-  });
+  return std::ranges::none_of(
+      entries_, [](const Entry& entry) { return is_named(entry.tag) || entry.tag == ACL_MASK; });
 }
 
 void Acl::set_mode_bits(std::uint32_t mode) {

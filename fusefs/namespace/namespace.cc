@@ -175,11 +175,9 @@ NamespaceUsage Namespace::usage() const {
   const std::uint64_t used = used_bytes();
   const std::uint64_t left = limits_.max_memory_bytes - std::min(limits_.max_memory_bytes, used);
   const std::uint64_t more =
-      std::min(left / kTypicalBytes, limits_.max_inodes - std::min<std::uint64_t>(
-                                                              limits_.max_inodes, inodes_.size()));
-  return {.inodes_used = inodes_.size(),
-          .inodes_max = inodes_.size() + more,
-          .memory_bytes = used};
+      std::min(left / kTypicalBytes,
+               limits_.max_inodes - std::min<std::uint64_t>(limits_.max_inodes, inodes_.size()));
+  return {.inodes_used = inodes_.size(), .inodes_max = inodes_.size() + more, .memory_bytes = used};
 }
 
 std::uint64_t Namespace::used_bytes() const { return memory_bytes_ + flat_table_bytes(inodes_); }

@@ -309,7 +309,8 @@ Result<Outcome> Namespace::apply_change(const SetXattr& set) {
     if (auto done = set_acl(inode, set); !done) {
       return std::unexpected(done.error());
     }
-  } else if (auto done = inode.make_extra().xattrs.set(set.name, set.value, set.mode, limits_); !done) {
+  } else if (auto done = inode.make_extra().xattrs.set(set.name, set.value, set.mode, limits_);
+             !done) {
     return std::unexpected(done.error());
   }
   inode.set_time(TimeKind::kChange, set.at);

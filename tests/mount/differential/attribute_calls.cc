@@ -21,9 +21,7 @@ namespace {
 
 constexpr auto kKept = static_cast<uid_t>(-1);
 
-uid_t some_id(Call& call) {
-  return call.pick<uid_t>({0, 1001, 1002, 1003, kKept});
-}
+uid_t some_id(Call& call) { return call.pick<uid_t>({0, 1001, 1002, 1003, kKept}); }
 
 // Never both kept: FUSE does not let a file system see that such a call should clear set-id bits.
 gid_t some_group(Call& call, uid_t uid) {
@@ -109,7 +107,7 @@ void call_access(Call& call) {
 
 std::string xattr_name(Call& call) {
   const std::string own(1, static_cast<char>('a' + call.chance.below(3)));
-  const std::string prefix = call.pick<std::string>(
+  std::string prefix = call.pick<std::string>(
       {"user.", "user.", "user.", "trusted.", "security.", "system.", "other.", ""});
   if (call.chance.one_in(60)) return prefix;
   if (call.chance.one_in(60)) return prefix + std::string(255 - prefix.size(), 'x');

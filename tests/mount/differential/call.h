@@ -23,7 +23,8 @@ using exerciser::Chance;
 
 inline constexpr std::size_t kHandles = 6;
 
-// One side: a process that stands in the root of the directory under test (chroot), and its handles.
+// One side: a process that stands in the root of the directory under test (chroot), and its
+// handles.
 struct Side {
   std::array<int, kHandles> handles{};
   Side() { handles.fill(-1); }

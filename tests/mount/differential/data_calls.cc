@@ -27,10 +27,10 @@ void replace_handle(int& handle, int opened) {
 void call_open(Call& call) {
   int& handle = call.handle();
   const std::string path = call.path();
-  const int flags =
-      call.pick({O_RDONLY, O_WRONLY, O_RDWR, O_RDWR | O_CREAT, O_RDWR | O_CREAT, O_WRONLY | O_CREAT,
-                 O_RDWR | O_CREAT | O_EXCL}) |
-      call.some_of({O_TRUNC, O_APPEND}, 6) | call.some_of({O_DIRECTORY, O_NOFOLLOW, O_SYNC}, 20);
+  const int flags = call.pick({O_RDONLY, O_WRONLY, O_RDWR, O_RDWR | O_CREAT, O_RDWR | O_CREAT,
+                               O_WRONLY | O_CREAT, O_RDWR | O_CREAT | O_EXCL}) |
+                    call.some_of({O_TRUNC, O_APPEND}, 6) |
+                    call.some_of({O_DIRECTORY, O_NOFOLLOW, O_SYNC}, 20);
   const mode_t mode = call.mode();
   call.say(" {} {:#o} {:o}", path, flags, mode);
   const int opened = open(path.c_str(), flags | kAlways, mode);
@@ -117,8 +117,8 @@ void call_seek_data(Call& call) {
   if (is_directory(handle)) return;
   struct stat status{};
   off_t found = lseek(handle, offset, whence);
-  // Where data ends is every file system's own (the comparison of the tree sees what it hides): only
-  // whether there is an answer counts.
+  // Where data ends is every file system's own (the comparison of the tree sees what it hides):
+  // only whether there is an answer counts.
   const bool is_answer = found >= 0 || errno == ENXIO;
   if (is_answer && fstat(handle, &status) == 0 && offset < status.st_size) {
     found = lseek(handle, offset, SEEK_SET);

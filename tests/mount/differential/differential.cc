@@ -54,9 +54,9 @@ struct User {
 };
 
 const std::vector<User>& users() {
-  static const std::vector<User> all{
+  static const std::vector<User> kUsers{
       {0, 0, {0}}, {1001, 1001, {1001, 1003}}, {1002, 1002, {1002, 1001}}, {1004, 1004, {}}};
-  return all;
+  return kUsers;
 }
 
 void check(bool good, const char* what) {

@@ -164,7 +164,7 @@ class TreeWalk {
     std::ranges::sort(names);
     std::string text;
     for (const std::string& name : names) {
-      if (name != "." && name != "..") text += look(directory + "/" + name);
+      if (name != "." && name != "..") text += look(fmt::format("{}/{}", directory, name));
     }
     return text;
   }

@@ -106,10 +106,9 @@ void rename_with(Call& call, unsigned flags) {
 void call_rename(Call& call) { rename_with(call, 0); }
 
 void call_rename_flags(Call& call) {
-  rename_with(call,
-              call.pick({static_cast<unsigned>(RENAME_NOREPLACE),
-                         static_cast<unsigned>(RENAME_EXCHANGE),
-                         static_cast<unsigned>(RENAME_EXCHANGE | RENAME_NOREPLACE), 0x40U}));
+  rename_with(call, call.pick({static_cast<unsigned>(RENAME_NOREPLACE),
+                               static_cast<unsigned>(RENAME_EXCHANGE),
+                               static_cast<unsigned>(RENAME_EXCHANGE | RENAME_NOREPLACE), 0x40U}));
 }
 
 void call_rename_whiteout(Call& call) {

@@ -332,6 +332,24 @@ TEST_F(FileIoTest, a_punched_range_reads_as_zeros_and_gives_its_blocks_back) {
   }
 }
 
+TEST_F(FileIoTest, a_read_sets_the_access_time_as_relatime_has_it) {
+  const Ino ino = make_file("f");
+  ASSERT_TRUE(write(0, ino, 0, std::vector<std::byte>(10)).has_value());  // at second 1
+  const auto atime_after_read_at = [&](std::int64_t seconds) {
+    const auto read_bytes = workers_[0]->run_blocking<Result<std::size_t>>(
+        [&] { return read_file(io(0), ino, 0, buffer(0, 10), Timestamp{seconds, 0}); });
+    EXPECT_EQ(read_bytes.value_or(0), 10U);
+    return volume_->stat(ino)->attributes.atime.seconds;
+  };
+  constexpr std::int64_t kDayS = 86400;
+  EXPECT_EQ(atime_after_read_at(5), 5);    // older than the write
+  EXPECT_EQ(atime_after_read_at(100), 5);  // read since, and not a day ago
+  EXPECT_EQ(atime_after_read_at(5 + kDayS - 1), 5);
+  EXPECT_EQ(atime_after_read_at(5 + kDayS), 5 + kDayS);
+  ASSERT_TRUE(read(0, ino, 0, 10).has_value());  // as with noatime
+  EXPECT_EQ(volume_->stat(ino)->attributes.atime.seconds, 5 + kDayS);
+}
+
 // Data in [0, 4096) and [20480, 24576) of 40000 bytes.
 class FileIoSeekTest : public FileIoTest {
  protected:

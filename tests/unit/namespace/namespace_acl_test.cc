@@ -33,11 +33,8 @@ std::string acl(std::initializer_list<AclEntry> entries, unsigned version = 2) {
 }
 
 const std::string kMinimal = acl({{ACL_USER_OBJ, 6}, {ACL_GROUP_OBJ, 4}, {ACL_OTHER, 0}});
-const std::string kNamesUser = acl({{ACL_USER_OBJ, 7},
-                                    {ACL_USER, 6, 1001},
-                                    {ACL_GROUP_OBJ, 4},
-                                    {ACL_MASK, 5},
-                                    {ACL_OTHER, 1}});
+const std::string kNamesUser = acl(
+    {{ACL_USER_OBJ, 7}, {ACL_USER, 6, 1001}, {ACL_GROUP_OBJ, 4}, {ACL_MASK, 5}, {ACL_OTHER, 1}});
 
 TEST(AclTest, value_comes_back_as_it_was) {
   EXPECT_EQ(Acl::parse(kNamesUser)->value(), kNamesUser);
@@ -89,11 +86,8 @@ class NamespaceAclTest : public NamespaceTest {
   }
   Ino create_with_umask(Ino parent, std::string name, std::uint32_t mode, std::uint32_t umask) {
     return names()
-        .apply(Create{.parent = parent,
-                      .name = std::move(name),
-                      .mode = mode,
-                      .umask = umask,
-                      .at = tick()})
+        .apply(Create{
+            .parent = parent, .name = std::move(name), .mode = mode, .umask = umask, .at = tick()})
         .value()
         .attributes.ino;
   }
@@ -152,8 +146,8 @@ TEST_F(NamespaceAclTest, bad_list_changes_nothing) {
 
 TEST_F(NamespaceAclTest, removing_a_list_that_is_not_there_is_a_success_and_no_change) {
   const Attributes before = stat(file_);
-  EXPECT_TRUE(names().apply(
-      RemoveXattr{.ino = file_, .name = std::string(kAccessAclName), .at = tick()}));
+  EXPECT_TRUE(
+      names().apply(RemoveXattr{.ino = file_, .name = std::string(kAccessAclName), .at = tick()}));
   EXPECT_EQ(stat(file_), before);
 }
 
