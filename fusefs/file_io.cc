@@ -219,8 +219,9 @@ Task<Status> allocate_range(FileIo io, Ino ino, std::uint64_t offset, std::uint6
       }
       Status grown;
       const WritePlan nothing_written;
-      if (!failure && !keeps_size) {
-        grown = io.volume.commit_write(ino, nothing_written, offset + length, now);
+      if (!failure) {
+        const std::uint64_t end = keeps_size ? 0 : offset + length;
+        grown = io.volume.commit_write(ino, nothing_written, end, now);
       }
       io.volume.end_write(plan, *start->ticket);
       if (failure) co_return io_failure(*failure);

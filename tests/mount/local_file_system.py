@@ -64,7 +64,10 @@ class Process:
         if self.pid == 0:
             status = 1
             try:
-                status = function(lambda word: os.write(ready, word), lambda: os.read(waits, 1)) or 0
+                function(lambda word: os.write(ready, word), lambda: os.read(waits, 1))
+                status = 0
+            except OSError as error:
+                print("in another process:", error, file=sys.stderr, flush=True)
             finally:
                 os._exit(status)
         os.close(ready)
@@ -411,6 +414,8 @@ class LocalFileSystem(unittest.TestCase):
         os.chmod(self.dir, 0o755)
 
         def list_as_nobody(say, _):
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
             os.setresuid(65534, 65534, 65534)
             say(",".join(os.listxattr(path)).encode())
 
