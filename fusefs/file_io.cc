@@ -133,12 +133,14 @@ class SpaceWait {
 
 }  // namespace
 
-Task<> settle_space(FileIo io) { co_await io.forgets.drain(io.worker); }
+Task<> settle_space(FileIo io) { co_await io.caches.drain_forgets(io.worker); }
 
 Task<Result<std::size_t>> read_file(FileIo io, Ino ino, std::uint64_t offset,
-                                    std::span<std::byte> buffer) {
+                                    std::span<std::byte> buffer,
+                                    std::optional<Timestamp> accessed_at) {
   ReadPlan plan;
-  const Result<Volume::ReadStart> start = io.volume.begin_read(ino, offset, buffer.size(), plan);
+  const Result<Volume::ReadStart> start =
+      io.volume.begin_read(ino, offset, buffer.size(), accessed_at, plan);
   if (!start) co_return std::unexpected(start.error());
   if (!start->ticket) co_return std::size_t{0};
   FanOut fan_out(io.worker, plan.pieces.size(), io.deadline_ns);
@@ -218,8 +220,9 @@ Task<Status> allocate_range(FileIo io, Ino ino, std::uint64_t offset, std::uint6
       }
       Status grown;
       const WritePlan nothing_written;
-      if (!failure && !keeps_size) {
-        grown = io.volume.commit_write(ino, nothing_written, offset + length, now);
+      if (!failure) {
+        const std::uint64_t end = keeps_size ? 0 : offset + length;
+        grown = io.volume.commit_write(ino, nothing_written, end, now);
       }
       io.volume.end_write(plan, *start->ticket);
       if (failure) co_return io_failure(*failure);
@@ -243,6 +246,73 @@ Task<Status> punch_range(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t
   if (!planned) co_return planned;
   if (failure) co_return io_failure(*failure);
   co_return io.volume.punch(ino, offset, length, now);
+}
+
+// What the volume calls a hole may be data that the kernel has not written yet, and what it calls
+// the end may be short of it. So the hole that an answer rests on is written back first; where it
+// calls something data, it is right.
+Task<Result<std::uint64_t>> seek_data(FileIo io, Ino ino, std::uint64_t offset) {
+  Result<FileMap> map = io.volume.map_at(ino, offset);
+  if (!map) co_return std::unexpected(map.error());
+  if (map->next_data != offset) {
+    const std::uint64_t hole_bytes = map->next_data ? *map->next_data - offset : 0;
+    co_await io.caches.write_back(io.worker, ino, offset, hole_bytes);
+    map = io.volume.map_at(ino, offset);
+    if (!map) co_return std::unexpected(map.error());
+  }
+  if (!map->next_data) co_return io_failure(ErrorCode::kNoSuchOffset);
+  co_return *map->next_data;
+}
+
+Task<Result<std::uint64_t>> seek_hole(FileIo io, Ino ino, std::uint64_t offset) {
+  std::optional<std::uint64_t> written_back;
+  for (;;) {
+    const Result<FileMap> map = io.volume.map_at(ino, offset);
+    if (!map) co_return std::unexpected(map.error());
+    // A hole that is one still.
+    if (map->next_hole == written_back) {
+      if (offset >= map->size_bytes) co_return io_failure(ErrorCode::kNoSuchOffset);
+      co_return map->next_hole;
+    }
+    const Result<FileMap> behind = io.volume.map_at(ino, map->next_hole);
+    if (!behind) co_return std::unexpected(behind.error());
+    const std::uint64_t hole_bytes = behind->next_data ? *behind->next_data - map->next_hole : 0;
+    co_await io.caches.write_back(io.worker, ino, map->next_hole, hole_bytes);
+    written_back = map->next_hole;
+  }
+}
+
+namespace {
+
+// As read_file(), but the end of the file counts only once the kernel has nothing behind it either.
+Task<Result<std::size_t>> read_to_real_end(FileIo io, Ino ino, std::uint64_t offset,
+                                           std::span<std::byte> buffer) {
+  const Result<std::size_t> known = co_await read_file(io, ino, offset, buffer, std::nullopt);
+  if (!known || *known == buffer.size()) co_return known;
+  co_await io.caches.write_back(io.worker, ino, offset + *known, 0);
+  co_return co_await read_file(io, ino, offset, buffer, std::nullopt);
+}
+
+}  // namespace
+
+Task<Result<std::size_t>> copy_range(FileIo io, CopyRange range, std::span<std::byte> buffer,
+                                     Timestamp now) {
+  std::size_t copied = 0;
+  while (copied < range.length) {
+    const std::span<std::byte> part =
+        buffer.first(std::min<std::uint64_t>(buffer.size(), range.length - copied));
+    const Result<std::size_t> read =
+        co_await read_to_real_end(io, range.from, range.from_offset + copied, part);
+    if (!read && copied == 0) co_return std::unexpected(read.error());
+    if (!read || *read == 0) break;
+    const Result<std::size_t> written = co_await write_file(
+        io, range.to, range.to_offset + copied, part.first(*read), /*may_be_short=*/true, now);
+    if (!written && copied == 0) co_return std::unexpected(written.error());
+    if (!written) break;
+    copied += *written;
+    if (*written < part.size()) break;
+  }
+  co_return copied;
 }
 
 }  // namespace rram

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "base/result.h"
@@ -17,24 +18,31 @@
 
 namespace rram {
 
-// The kernel gives inodes up (FORGET) apart from its other requests: what was deleted a moment ago
-// may still hold its blocks. This carries out all that it has given up so far.
-class KernelForgets {
+// What the kernel still holds of files that the daemon needs to have.
+class KernelCaches {
  public:
-  KernelForgets() = default;
-  KernelForgets(const KernelForgets&) = delete;
-  KernelForgets& operator=(const KernelForgets&) = delete;
-  virtual Task<> drain(Worker& worker) = 0;
+  KernelCaches() = default;
+  KernelCaches(const KernelCaches&) = delete;
+  KernelCaches& operator=(const KernelCaches&) = delete;
+
+  // The kernel gives inodes up (FORGET) apart from its other requests: what was deleted a moment
+  // ago may still hold its blocks. This carries out all that it has given up so far.
+  virtual Task<> drain_forgets(Worker& worker) = 0;
+
+  // What programs have written to the range (length 0: to the end) and the kernel has only cached
+  // is written by it before this ends. Not while holding the file's gate.
+  virtual Task<> write_back(Worker& worker, Ino ino, std::uint64_t offset,
+                            std::uint64_t length) = 0;
 
  protected:
-  ~KernelForgets() = default;
+  ~KernelCaches() = default;
 };
 
 // What every call needs; copied into the coroutine.
 struct FileIo {
   Volume& volume;
   Worker& worker;
-  KernelForgets& forgets;
+  KernelCaches& caches;
   // When the request must be answered, on the clock of the worker's loop. It is in the order in
   // which requests came, so whoever waits for others of the same file waits no longer than this.
   std::uint64_t deadline_ns;
@@ -44,8 +52,10 @@ struct FileIo {
 Task<> settle_space(FileIo io);
 
 // The bytes read: min(buffer.size(), size - offset), 0 at the end of the file.
+// `accessed_at`: as for Volume::begin_read().
 Task<Result<std::size_t>> read_file(FileIo io, Ino ino, std::uint64_t offset,
-                                    std::span<std::byte> buffer);
+                                    std::span<std::byte> buffer,
+                                    std::optional<Timestamp> accessed_at);
 
 // The bytes written: all of `data`, or, if `may_be_short`, as many as there was room for. kNoSpace:
 // none.
@@ -63,5 +73,25 @@ Task<Status> allocate_range(FileIo io, Ino ino, std::uint64_t offset, std::uint6
 // The range reads as zeros afterwards, and its whole blocks are free. The size stays.
 Task<Status> punch_range(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t length,
                          Timestamp now);
+
+// SEEK_DATA and SEEK_HOLE: the first byte from `offset` on that is data, or that is a hole (the end
+// of the file is one). kNoSuchOffset: `offset` is not below the size, or no data follows.
+Task<Result<std::uint64_t>> seek_data(FileIo io, Ino ino, std::uint64_t offset);
+Task<Result<std::uint64_t>> seek_hole(FileIo io, Ino ino, std::uint64_t offset);
+
+// A range of one file that is to be copied to another, or elsewhere in the same one, where the two
+// ranges do not overlap.
+struct CopyRange {
+  Ino from = 0;
+  std::uint64_t from_offset = 0;
+  Ino to = 0;
+  std::uint64_t to_offset = 0;
+  std::uint64_t length = 0;
+};
+
+// copy_file_range(2), through `buffer`. The bytes copied: fewer at the end of the source, or where
+// something went wrong after the first ones.
+Task<Result<std::size_t>> copy_range(FileIo io, CopyRange range, std::span<std::byte> buffer,
+                                     Timestamp now);
 
 }  // namespace rram

@@ -37,6 +37,15 @@ std::uint64_t default_spin_ns(unsigned cpus) {
   return cpus >= kCpusForSpinning ? kDefaultSpinNs : 0;
 }
 
+// Unless told otherwise, names and attributes take no more than this part of the host's memory: a
+// flood of files meets ENOSPC, not the OOM killer.
+constexpr std::uint64_t kMetadataShare = 4;
+
+std::uint64_t host_memory_bytes() {
+  return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+         static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
 // A result that is there already, as a task.
 Task<Status> ready(Status status) { co_return status; }
 
@@ -141,7 +150,10 @@ Status Requester::make_volume() {
   if (!geometry) return std::unexpected(geometry.error());
   const RootAttributes root{
       .mode = 0755, .uid = ::geteuid(), .gid = ::getegid(), .at = wall_clock_now()};
-  volume_ = std::make_unique<Volume>(*geometry, NamespaceLimits{}, root);
+  NamespaceLimits limits;
+  limits.max_memory_bytes =
+      options_.metadata_bytes != 0 ? options_.metadata_bytes : host_memory_bytes() / kMetadataShare;
+  volume_ = std::make_unique<Volume>(*geometry, limits, root);
   return {};
 }
 
@@ -203,10 +215,18 @@ Status Requester::open_links() {
   return {};
 }
 
+bool Requester::keeps_access_times() const {
+  return std::ranges::none_of(options_.mount_options, [](std::string_view option) {
+    return option == "noatime" || option == "ro";
+  });
+}
+
 Status Requester::mount(std::function<void(Status)> on_ended) {
   front_end_ = std::make_unique<FrontEnd>(front_end_plan_, workers_);
   operations_ =
-      std::make_unique<Operations>(*volume_, *front_end_, Operations::Options{options_.direct_io});
+      std::make_unique<Operations>(*volume_, *front_end_,
+                                   Operations::Options{.direct_io = options_.direct_io,
+                                                       .keeps_access_times = keeps_access_times()});
   SessionOptions session_options{.program = options_.program,
                                  .mount_options = options_.mount_options,
                                  .debug = options_.debug,

@@ -54,6 +54,7 @@ class Requester {
   // On the control worker's thread.
   Status take_leases(std::vector<std::optional<Result<ConnectedLease>>>& results);
   Status open_links();
+  [[nodiscard]] bool keeps_access_times() const;
   Status mount(std::function<void(Status)> on_ended);
   Worker& control_worker() { return *workers_.front(); }
   void close_links();

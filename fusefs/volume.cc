@@ -53,7 +53,9 @@ Result<FileStat> Volume::apply_and_count_lookup(const Record& record) {
 
 Result<FileStat> Volume::lookup(Ino parent, std::string_view name) {
   const std::lock_guard lock(mutex_);
-  Result<Attributes> found = namespace_.lookup(parent, name);
+  // The kernel looks "." up in what a file handle names (open_by_handle_at), a directory or not.
+  Result<Attributes> found =
+      name == "." ? namespace_.attributes(parent) : namespace_.lookup(parent, name);
   if (!found) return std::unexpected(std::move(found.error()));
   if (Status counted = namespace_.add_lookup(found->ino); !counted) {
     return std::unexpected(counted.error());
@@ -64,6 +66,11 @@ Result<FileStat> Volume::lookup(Ino parent, std::string_view name) {
 Result<FileStat> Volume::create(const Create& create) {
   const std::lock_guard lock(mutex_);
   return apply_and_count_lookup(create);
+}
+
+Result<FileStat> Volume::create(const CreateUnnamed& create) {
+  const std::lock_guard lock(mutex_);
+  return apply(create);  // its lookup is part of the record
 }
 
 Result<FileStat> Volume::link(const Link& link) {
@@ -93,16 +100,30 @@ void Volume::forget(Ino ino, std::uint64_t count) {
   if (const std::optional<Ino> destroyed = namespace_.forget(ino, count)) destroy(*destroyed);
 }
 
-Result<std::string> Volume::read_symlink(Ino ino) {
+void Volume::note_access(const Attributes& attributes, std::optional<Timestamp> accessed_at) {
+  if (!accessed_at) return;
+  constexpr std::int64_t kDayS = 24 * 60 * 60;
+  const Timestamp& before = attributes.atime;
+  const bool is_stale = before <= attributes.mtime || before <= attributes.ctime ||
+                        accessed_at->seconds - before.seconds >= kDayS;
+  if (!is_stale) return;
+  [[maybe_unused]] const Result<Outcome> touched =
+      namespace_.apply(Touch{.ino = attributes.ino, .atime = true, .at = *accessed_at});
+}
+
+Result<std::string> Volume::read_symlink(Ino ino, std::optional<Timestamp> accessed_at) {
   const std::lock_guard lock(mutex_);
   Result<std::string_view> target = namespace_.read_symlink(ino);
   if (!target) return std::unexpected(std::move(target.error()));
+  note_access(*namespace_.attributes(ino), accessed_at);
   return std::string(*target);
 }
 
 Status Volume::read_directory(Ino ino, std::uint64_t after_cookie, bool counts_lookups,
-                              const EntryVisitor& visit) {
+                              std::optional<Timestamp> accessed_at, const EntryVisitor& visit) {
   const std::lock_guard lock(mutex_);
+  const Result<Attributes> directory = namespace_.attributes(ino);
+  if (directory) note_access(*directory, accessed_at);
   return namespace_.read_directory(ino, after_cookie, [&](const DirectoryItem& item) {
     if (!visit(item, stat_of(item.attributes))) return false;
     const bool is_dot = item.name == "." || item.name == "..";
@@ -120,10 +141,11 @@ Result<std::string> Volume::xattr(Ino ino, std::string_view name) {
   return std::string(*value);
 }
 
-Result<std::string> Volume::xattr_names(Ino ino) {
+Result<std::string> Volume::xattr_names(Ino ino, bool with_trusted) {
   const std::lock_guard lock(mutex_);
   std::string names;
   const Status listed = namespace_.list_xattrs(ino, [&](std::string_view name) {
+    if (!with_trusted && name.starts_with("trusted.")) return;
     names += name;
     names += '\0';
   });
@@ -196,10 +218,11 @@ IoTicket Volume::begin_io() {
 // --- Reading -------------------------------------------------------------------------------------
 
 Result<Volume::ReadStart> Volume::begin_read(Ino ino, std::uint64_t offset, std::uint64_t length,
-                                             ReadPlan& plan) {
+                                             std::optional<Timestamp> accessed_at, ReadPlan& plan) {
   const std::lock_guard lock(mutex_);
   const Result<Attributes> file = regular_file(ino);
   if (!file) return std::unexpected(file.error());
+  note_access(*file, accessed_at);
   if (offset >= file->size_bytes) return ReadStart{};
   const std::uint64_t readable_bytes = std::min(length, file->size_bytes - offset);
   ReadStart start{readable_bytes, quarantine_.begin_io()};
@@ -213,6 +236,18 @@ void Volume::end_read(IoTicket ticket) {
   const std::lock_guard lock(mutex_);
   quarantine_.end_io(ticket);
   free_safe_blocks();
+}
+
+Result<FileMap> Volume::map_at(Ino ino, std::uint64_t offset) {
+  const std::lock_guard lock(mutex_);
+  const Result<Attributes> file = regular_file(ino);
+  if (!file) return std::unexpected(file.error());
+  FileMap map{.size_bytes = file->size_bytes, .next_data = std::nullopt, .next_hole = offset};
+  const FileBlocks* blocks = find_blocks(ino);
+  if (blocks == nullptr || offset >= map.size_bytes) return map;
+  map.next_data = blocks->next_data(offset, map.size_bytes, geometry_);
+  map.next_hole = blocks->next_hole(offset, map.size_bytes, geometry_);
+  return map;
 }
 
 // --- Writing -------------------------------------------------------------------------------------

@@ -42,6 +42,13 @@ struct VolumeFigures {
   NamespaceUsage inodes;
 };
 
+// What stands behind an offset of a file: SEEK_DATA and SEEK_HOLE.
+struct FileMap {
+  std::uint64_t size_bytes = 0;
+  std::optional<std::uint64_t> next_data;  // nothing: no data follows
+  std::uint64_t next_hole = 0;             // the size, or the offset itself behind it, if none
+};
+
 // The right of a begun read or write to its blocks; from begin_*() to end_*().
 using IoTicket = Quarantine::Ticket;
 
@@ -63,9 +70,10 @@ class Volume {
 
   // --- Names -------------------------------------------------------------------------------------
 
-  // Each of these three counts one lookup of the kernel's for the inode that it answers.
+  // Each of these counts one lookup of the kernel's for the inode that it answers.
   Result<FileStat> lookup(Ino parent, std::string_view name);
   Result<FileStat> create(const Create& create);
+  Result<FileStat> create(const CreateUnnamed& create);
   Result<FileStat> link(const Link& link);
 
   // Any change that needs no more than the namespace: Unlink, RemoveDirectory, Rename,
@@ -77,17 +85,19 @@ class Volume {
   // The same without what the file's blocks occupy.
   Result<Attributes> attributes(Ino ino);
   void forget(Ino ino, std::uint64_t count);
-  Result<std::string> read_symlink(Ino ino);
+  // An access at that instant sets the access time as relatime has it: where it is not newer than
+  // the last change, or is a day old.
+  Result<std::string> read_symlink(Ino ino, std::optional<Timestamp> accessed_at);
 
   // `visit` is called under the lock and must only compute. True from `visit` with
   // `counts_lookups`: the kernel has been told of the inode (not of "." and "..").
   using EntryVisitor = std::function<bool(const DirectoryItem&, const FileStat&)>;
   Status read_directory(Ino ino, std::uint64_t after_cookie, bool counts_lookups,
-                        const EntryVisitor& visit);
+                        std::optional<Timestamp> accessed_at, const EntryVisitor& visit);
 
-  // The value; or the list of names, each ended by a NUL.
+  // The value; or the list of names, each ended by a NUL; trusted.* only if asked for.
   Result<std::string> xattr(Ino ino, std::string_view name);
-  Result<std::string> xattr_names(Ino ino);
+  Result<std::string> xattr_names(Ino ino, bool with_trusted);
 
   VolumeFigures figures();
   // Whether blocks are on their way back to the space: freed, but not yet safe.
@@ -101,8 +111,10 @@ class Volume {
     std::uint64_t length_bytes = 0;
     std::optional<IoTicket> ticket;
   };
-  Result<ReadStart> begin_read(Ino ino, std::uint64_t offset, std::uint64_t length, ReadPlan& plan);
+  Result<ReadStart> begin_read(Ino ino, std::uint64_t offset, std::uint64_t length,
+                               std::optional<Timestamp> accessed_at, ReadPlan& plan);
   void end_read(IoTicket ticket);
+  Result<FileMap> map_at(Ino ino, std::uint64_t offset);
 
   // A write. The caller has entered the file's gate with `mode`; where the write needs to be alone
   // and `mode` is shared, the answer has no ticket: leave, enter exclusively, ask again. kNoSpace:
@@ -155,6 +167,7 @@ class Volume {
   Result<FileStat> apply_and_count_lookup(const Record& record);
   Result<FileStat> apply(const Record& record);
   Result<Attributes> regular_file(Ino ino) const;
+  void note_access(const Attributes& attributes, std::optional<Timestamp> accessed_at);
   FileBlocks& blocks_of(Ino ino);
   const FileBlocks* find_blocks(Ino ino) const;
   void destroy(Ino ino);

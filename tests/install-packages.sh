@@ -9,7 +9,7 @@ packages_of() {
       liburing-dev libboost1.81-dev libfmt-dev libspdlog-dev libcli11-dev libssl-dev \
       librdmacm-dev libibverbs-dev \
       nlohmann-json3-dev libgtest-dev librapidcheck-dev libbenchmark-dev ;;
-    test) echo fio sqlite3 git jq attr psmisc procps util-linux iproute2 python3 ;;
+    test) echo fio sqlite3 git jq attr acl e2fsprogs psmisc procps util-linux iproute2 python3 ;;
     lint) echo clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev shellcheck jq ;;
     lab) echo qemu-system-x86 linux-image-amd64 busybox-static cpio xz-utils kmod iproute2 \
       util-linux rdma-core rdmacm-utils perftest fio jq ;;

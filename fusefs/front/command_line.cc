@@ -21,6 +21,7 @@ namespace {
 constexpr std::uint64_t kMinTimeoutMs = 100;
 constexpr std::uint64_t kMaxTimeoutMs = 10 * 60 * 1000;
 constexpr unsigned kMaxWorkers = 128;
+constexpr std::uint64_t kMinMetadataBytes = std::uint64_t{1} << 20;
 
 // What the parser's callback works on.
 struct Parsing {
@@ -46,6 +47,17 @@ Status set_size(RequesterOptions& options, std::string_view value) {
   if (!size) return std::unexpected(size.error());
   if (*size == 0) return fail(ErrorCode::kInvalidArgument, "size=0: a volume needs room");
   options.size_bytes = *size;
+  return {};
+}
+
+Status set_metadata(RequesterOptions& options, std::string_view value) {
+  const Result<std::uint64_t> size = parse_size_bytes(value);
+  if (!size) return std::unexpected(size.error());
+  if (*size < kMinMetadataBytes) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("metadata={} is less than {}", value, size_text(kMinMetadataBytes)));
+  }
+  options.metadata_bytes = *size;
   return {};
 }
 
@@ -118,6 +130,7 @@ constexpr ValueOption kValueOptions[] = {
                       std::string_view value) { return add_providers(value, options.providers); }},
     {"stripe=", set_stripe},
     {"size=", set_size},
+    {"metadata=", set_metadata},
     {"timeout=", set_timeout},
     {"workers=", set_workers},
     {"poll=", set_poll},
@@ -281,6 +294,8 @@ options (-o):
   size=SIZE              of the volume (default: all that the providers have free)
   stripe=SIZE            stripe unit, a power of two from 16K to 4M (default 256K)
   key_file=FILE          the pre-shared key of the providers, mode 0600
+  metadata=SIZE          memory of this host for names and attributes; more is ENOSPC (default:
+                         a quarter of the host's memory)
   timeout=TIME           until an operation on a dead provider gives EIO (default 5s)
   rdma_device=NAME       the only RDMA device to use (default: whichever leads to a provider)
   poll=auto|off|N        microseconds that a worker looks for the end of RDMA operations before it

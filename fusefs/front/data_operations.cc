@@ -30,9 +30,8 @@ void start(fuse_req_t req, Task<> (*work)(FuseRequest, FileIo)) {
 // Which set-id bits of a file go when this caller changes it (Linux: setattr_should_drop_suidgid).
 ClearSetId set_id_cleared_by(const FuseRequest& request, const Attributes& file) {
   constexpr std::uint32_t kBoth = S_ISUID | S_ISGID;
-  if (!S_ISREG(file.mode) || (file.mode & kBoth) == 0) return ClearSetId::kNone;
-  const bool is_kept_by_group = (file.mode & S_ISGID) == 0 || request.context().uid == 0 ||
-                                request.caller_is_in_group(file.gid);
+  if (S_ISDIR(file.mode) || (file.mode & kBoth) == 0) return ClearSetId::kNone;
+  const bool is_kept_by_group = (file.mode & S_ISGID) == 0 || request.caller_may_set_gid(file.gid);
   return is_kept_by_group ? ClearSetId::kExecutable : ClearSetId::kAll;
 }
 
@@ -53,7 +52,8 @@ Task<> read_and_answer(FuseRequest request, FileIo io, Ino ino, std::uint64_t of
                        std::size_t size_bytes) {
   const std::span<std::byte> room = request.slot().reply_payload();
   const std::span<std::byte> buffer = room.first(std::min(size_bytes, room.size()));
-  const Result<std::size_t> read_bytes = co_await read_file(io, ino, offset, buffer);
+  const std::optional<Timestamp> accessed_at = request.access_time();
+  const Result<std::size_t> read_bytes = co_await read_file(io, ino, offset, buffer, accessed_at);
   if (!read_bytes) {
     std::move(request).reply_error(read_bytes.error());
   } else {
@@ -148,18 +148,38 @@ fuse_file_info open_reply(const Operations& operations, const fuse_file_info& as
   return file;
 }
 
+Result<FileStat> create_file(const FuseRequest& request, fuse_ino_t parent, const char* name,
+                             mode_t mode) {
+  const fuse_ctx& context = request.context();
+  return request.volume().create(Create{.parent = parent,
+                                        .name = name,
+                                        .mode = S_IFREG | (mode & kModePermissionBits),
+                                        .uid = context.uid,
+                                        .gid = context.gid,
+                                        .umask = context.umask,
+                                        .at = wall_clock_now()});
+}
+
+// O_TMPFILE; with O_EXCL it shall never get a name.
+Result<FileStat> create_unnamed(const FuseRequest& request, fuse_ino_t parent, mode_t mode,
+                                int flags) {
+  const fuse_ctx& context = request.context();
+  return request.volume().create(CreateUnnamed{.parent = parent,
+                                               .mode = mode & kModePermissionBits,
+                                               .uid = context.uid,
+                                               .gid = context.gid,
+                                               .umask = context.umask,
+                                               .may_be_linked = (flags & O_EXCL) == 0,
+                                               .at = wall_clock_now()});
+}
+
 void on_create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
                fuse_file_info* asked) {
   FuseRequest request(req);
-  const fuse_ctx& context = request.context();
   Operations& operations = operations_of(req);
-  const Create create{.parent = parent,
-                      .name = name,
-                      .mode = S_IFREG | (mode & kModePermissionBits),
-                      .uid = context.uid,
-                      .gid = context.gid,
-                      .at = wall_clock_now()};
-  const Result<FileStat> file = operations.volume().create(create);
+  const Result<FileStat> file = request.slot().is_unnamed()
+                                    ? create_unnamed(request, parent, mode, asked->flags)
+                                    : create_file(request, parent, name, mode);
   if (!file) return std::move(request).reply_error(file.error());
   std::move(request).reply_create(to_entry(*file), open_reply(operations, *asked));
 }
@@ -219,6 +239,53 @@ void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
                              static_cast<std::uint64_t>(length)));
 }
 
+// --- Holes and copies ----------------------------------------------------------------------------
+
+Task<> seek_and_answer(FuseRequest request, FileIo io, Ino ino, std::uint64_t offset, int whence) {
+  Result<std::uint64_t> found = fail(ErrorCode::kInvalidArgument);
+  if (whence == SEEK_DATA) {
+    found = co_await seek_data(io, ino, offset);
+  } else {
+    found = co_await seek_hole(io, ino, offset);
+  }
+  if (!found) co_return std::move(request).reply_error(found.error());
+  std::move(request).reply_offset(static_cast<off_t>(*found));
+}
+
+void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_file_info* /*file*/) {
+  FuseRequest request(req);
+  // The kernel does the others itself.
+  if (whence != SEEK_DATA && whence != SEEK_HOLE) return std::move(request).reply_errno(EINVAL);
+  const FileIo io = io_of(request, req);
+  spawn(io.worker.running(),
+        seek_and_answer(std::move(request), io, ino, static_cast<std::uint64_t>(offset), whence));
+}
+
+Task<> copy_and_answer(FuseRequest request, FileIo io, CopyRange range) {
+  const Timestamp now = wall_clock_now();
+  // This request carries no flag for it; root is who may keep the bits.
+  if (request.context().uid != 0) drop_set_id(request, io, range.to, now);
+  const Result<std::size_t> copied =
+      co_await copy_range(io, range, request.slot().reply_payload(), now);
+  if (!copied) co_return std::move(request).reply_error(copied.error());
+  std::move(request).reply_written(*copied);
+}
+
+void on_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset,
+                        fuse_file_info* /*from_file*/, fuse_ino_t to, off_t to_offset,
+                        fuse_file_info* /*to_file*/, std::size_t length, int /*flags*/) {
+  FuseRequest request(req);
+  const FileIo io = io_of(request, req);
+  // One request ends soon, whatever it is asked for; the caller goes on where it ended.
+  constexpr std::uint64_t kMaxCopyBytes = std::uint64_t{16} << 20;
+  const CopyRange range{.from = from,
+                        .from_offset = static_cast<std::uint64_t>(from_offset),
+                        .to = to,
+                        .to_offset = static_cast<std::uint64_t>(to_offset),
+                        .length = std::min<std::uint64_t>(length, kMaxCopyBytes)};
+  spawn(io.worker.running(), copy_and_answer(std::move(request), io, range));
+}
+
 }  // namespace
 
 void add_data_operations(fuse_lowlevel_ops& table, bool direct_io) {
@@ -231,6 +298,8 @@ void add_data_operations(fuse_lowlevel_ops& table, bool direct_io) {
   table.fsyncdir = on_fsync;
   table.statfs = on_statfs;
   table.fallocate = on_fallocate;
+  table.lseek = on_lseek;
+  table.copy_file_range = on_copy_file_range;
 }
 
 }  // namespace rram

@@ -115,6 +115,7 @@ Status FrontEnd::prepare_worker(Worker& worker) {
 
 Status FrontEnd::start(std::function<void(Status)> on_ended) {
   on_ended_ = std::move(on_ended);
+  page_flusher_ = std::make_unique<PageFlusher>(*session_);
   const bool rings = session_->uses_io_uring();
   live_queues_ = rings ? plan_.ring_queues + 1 : static_cast<unsigned>(workers_.size());
   for (const std::unique_ptr<Worker>& worker : workers_) {
@@ -158,6 +159,7 @@ void FrontEnd::on_queue_ended(const Status& status) {
 }
 
 void FrontEnd::destroy_queues() {
+  page_flusher_.reset();
   for (const std::unique_ptr<Worker>& worker : workers_) {
     run_on(*worker, [&] {
       queues_[worker->index()] = PerWorker{};
@@ -168,11 +170,15 @@ void FrontEnd::destroy_queues() {
 }
 
 // With io_uring only the first worker reads /dev/fuse; without, every worker does.
-Task<> FrontEnd::drain(Worker& worker) {
+Task<> FrontEnd::drain_forgets(Worker& worker) {
   Worker& reader = session_->uses_io_uring() ? *workers_.front() : worker;
   co_await reader.loop().resume_here();
   if (DevQueue* queue = queues_[reader.index()].dev.get()) queue->drain();
   if (&reader != &worker) co_await worker.loop().resume_here();
+}
+
+Task<> FrontEnd::write_back(Worker& worker, Ino ino, std::uint64_t offset, std::uint64_t length) {
+  co_await PageFlusher::Flush(*page_flusher_, worker.loop(), ino, offset, length);
 }
 
 }  // namespace rram

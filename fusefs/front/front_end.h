@@ -16,6 +16,7 @@
 #include "base/result.h"
 #include "fusefs/file_io.h"
 #include "fusefs/front/dev_queue.h"
+#include "fusefs/front/page_flusher.h"
 #include "fusefs/front/ring_queue.h"
 #include "fusefs/front/session.h"
 #include "fusefs/worker.h"
@@ -42,7 +43,7 @@ unsigned possible_cpu_count();
 // do otherwise.
 Status io_uring_is_available();
 
-class FrontEnd final : public KernelForgets {
+class FrontEnd final : public KernelCaches {
  public:
   FrontEnd(const FrontEndPlan& plan, std::vector<std::unique_ptr<Worker>>& workers);
   ~FrontEnd();
@@ -55,7 +56,8 @@ class FrontEnd final : public KernelForgets {
   // Ends the queues; each on its worker's thread. After on_ended.
   void destroy_queues();
 
-  Task<> drain(Worker& worker) override;
+  Task<> drain_forgets(Worker& worker) override;
+  Task<> write_back(Worker& worker, Ino ino, std::uint64_t offset, std::uint64_t length) override;
 
  private:
   struct PerWorker {
@@ -72,6 +74,7 @@ class FrontEnd final : public KernelForgets {
   std::vector<std::unique_ptr<Worker>>& workers_;
   FuseSession* session_ = nullptr;
   std::vector<PerWorker> queues_;  // by worker
+  std::unique_ptr<PageFlusher> page_flusher_;
   std::atomic<unsigned> live_queues_ = 0;
   std::mutex status_mutex_;  // leaf; guards first_failure_
   Status first_failure_;

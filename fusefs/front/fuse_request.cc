@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "fusefs/errno_of.h"
+#include "fusefs/front/convert.h"
 #include "fusefs/front/operations.h"
 
 namespace rram {
@@ -33,6 +34,17 @@ void FuseRequest::reply_errno(int errno_value) && {
 
 const FuseSession& FuseRequest::session() const {
   return *static_cast<const OperationsContext*>(fuse_req_userdata(request_))->session;
+}
+
+Volume& FuseRequest::volume() const { return operations_of(request_).volume(); }
+
+std::optional<Timestamp> FuseRequest::access_time() const {
+  if (!operations_of(request_).options().keeps_access_times) return std::nullopt;
+  return wall_clock_now();
+}
+
+bool FuseRequest::caller_may_set_gid(gid_t group) const {
+  return context().uid == 0 || caller_is_in_group(group);
 }
 
 bool FuseRequest::caller_is_in_group(gid_t group) const {

@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -13,10 +14,12 @@
 #include "base/result.h"
 #include "fusefs/front/libfuse.h"
 #include "fusefs/front/request_slot.h"
+#include "fusefs/namespace/attributes.h"
 
 namespace rram {
 
 class FuseSession;
+class Volume;
 
 class FuseRequest {
  public:
@@ -33,8 +36,11 @@ class FuseRequest {
   [[nodiscard]] const fuse_ctx& context() const { return *fuse_req_ctx(request_); }
 
   [[nodiscard]] const FuseSession& session() const;
-  // Whether the calling process has this group; read from /proc where it is not its first one.
-  [[nodiscard]] bool caller_is_in_group(gid_t group) const;
+  [[nodiscard]] Volume& volume() const;
+  // Now, for what this request reads; nothing where the mount keeps no access times.
+  [[nodiscard]] std::optional<Timestamp> access_time() const;
+  // Whether the caller may give a file of this group S_ISGID: root, and who is in the group.
+  [[nodiscard]] bool caller_may_set_gid(gid_t group) const;
 
   // Each consumes the request. A reply that the kernel no longer wants (its process was killed) is
   // dropped without a word: nothing can be done about it.
@@ -56,6 +62,9 @@ class FuseRequest {
   void reply_nothing() &&;
 
  private:
+  // Read from /proc where it is not its first group.
+  [[nodiscard]] bool caller_is_in_group(gid_t group) const;
+
   template <typename Reply>
   void answer(Reply&& reply);
 

@@ -9,6 +9,7 @@
 
 #include "fusefs/front/convert.h"
 #include "fusefs/front/fuse_request.h"
+#include "fusefs/namespace/acl.h"
 
 namespace rram {
 
@@ -59,7 +60,7 @@ void on_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* /*file*/) {
 
 void on_readlink(fuse_req_t req, fuse_ino_t ino) {
   FuseRequest request(req);
-  const Result<std::string> target = operations_of(req).volume().read_symlink(ino);
+  const Result<std::string> target = request.volume().read_symlink(ino, request.access_time());
   if (!target) return std::move(request).reply_error(target.error());
   std::move(request).reply_symlink(target->c_str());
 }
@@ -73,6 +74,7 @@ void create_node(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mod
                       .mode = mode,
                       .uid = context.uid,
                       .gid = context.gid,
+                      .umask = context.umask,
                       .rdev = static_cast<std::uint32_t>(device),
                       .symlink_target = symlink_target,
                       .at = wall_clock_now()};
@@ -112,15 +114,17 @@ void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
 void on_rename(fuse_req_t req, fuse_ino_t old_parent, const char* old_name, fuse_ino_t new_parent,
                const char* new_name, unsigned flags) {
   FuseRequest request(req);
-  RenameMode mode = RenameMode::kReplace;
-  if (flags == RENAME_NOREPLACE) {
-    mode = RenameMode::kNoReplace;
-  } else if (flags == RENAME_EXCHANGE) {
-    mode = RenameMode::kExchange;
-  } else if (flags != 0) {
-    return std::move(request).reply_errno(EINVAL);
+  // The kernel refuses other flags, and those that exclude each other.
+  Rename rename{.old_parent = old_parent,
+                .old_name = old_name,
+                .new_parent = new_parent,
+                .new_name = new_name,
+                .at = wall_clock_now()};
+  if ((flags & RENAME_NOREPLACE) != 0) rename.mode = RenameMode::kNoReplace;
+  if ((flags & RENAME_EXCHANGE) != 0) rename.mode = RenameMode::kExchange;
+  if ((flags & RENAME_WHITEOUT) != 0) {
+    rename.whiteout = Whiteout{.uid = request.context().uid, .gid = request.context().gid};
   }
-  const Rename rename{old_parent, old_name, new_parent, new_name, mode, wall_clock_now()};
   answer_change(std::move(request), operations_of(req).volume().change(rename));
 }
 
@@ -166,7 +170,7 @@ void read_directory(fuse_req_t req, fuse_ino_t ino, std::size_t size_bytes, off_
   const std::span<std::byte> room = request.slot().reply_payload();
   EntryWriter writer(req, room.first(std::min(size_bytes, room.size())), with_attributes);
   const Status status = operations_of(req).volume().read_directory(
-      ino, static_cast<std::uint64_t>(after_cookie), with_attributes,
+      ino, static_cast<std::uint64_t>(after_cookie), with_attributes, request.access_time(),
       [&](const DirectoryItem& item, const FileStat& file) { return writer.add(item, file); });
   if (!status) return std::move(request).reply_error(status.error());
   std::move(request).reply_bytes(writer.written());
@@ -190,7 +194,15 @@ void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* v
   XattrMode mode = XattrMode::kCreateOrReplace;
   if (flags == XATTR_CREATE) mode = XattrMode::kCreate;
   if (flags == XATTR_REPLACE) mode = XattrMode::kReplace;
-  const SetXattr set{ino, name, std::string(value, size_bytes), mode, wall_clock_now()};
+  SetXattr set{.ino = ino,
+               .name = name,
+               .value = std::string(value, size_bytes),
+               .mode = mode,
+               .at = wall_clock_now()};
+  if (set.name == kAccessAclName) {
+    const Result<Attributes> file = operations_of(req).volume().attributes(ino);
+    set.clears_set_gid = file && !request.caller_may_set_gid(file->gid);
+  }
   answer_change(std::move(request), operations_of(req).volume().change(set));
 }
 
@@ -209,7 +221,10 @@ void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char* name, std::size_t s
 
 void on_listxattr(fuse_req_t req, fuse_ino_t ino, std::size_t size_bytes) {
   FuseRequest request(req);
-  answer_xattr(std::move(request), operations_of(req).volume().xattr_names(ino), size_bytes);
+  // As every file system: what is trusted is for those who may touch it.
+  const bool with_trusted = request.context().uid == 0;
+  answer_xattr(std::move(request), operations_of(req).volume().xattr_names(ino, with_trusted),
+               size_bytes);
 }
 
 void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {

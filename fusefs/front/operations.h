@@ -24,10 +24,11 @@ class Operations {
  public:
   struct Options {
     bool direct_io = false;  // applications' reads and writes bypass the kernel's page cache
+    bool keeps_access_times = true;  // else the mount is noatime, or read-only
   };
 
-  Operations(Volume& volume, KernelForgets& forgets, const Options& options)
-      : volume_(volume), forgets_(forgets), options_(options) {}
+  Operations(Volume& volume, KernelCaches& caches, const Options& options)
+      : volume_(volume), caches_(caches), options_(options) {}
 
   // libfuse's table of callbacks.
   static fuse_lowlevel_ops table(bool direct_io);
@@ -36,12 +37,12 @@ class Operations {
   [[nodiscard]] const Options& options() const { return options_; }
   // For a request that has just come.
   [[nodiscard]] FileIo io(Worker& worker) const {
-    return {volume_, worker, forgets_, worker.request_deadline_ns()};
+    return {volume_, worker, caches_, worker.request_deadline_ns()};
   }
 
  private:
   Volume& volume_;
-  KernelForgets& forgets_;
+  KernelCaches& caches_;
   const Options options_;
 };
 

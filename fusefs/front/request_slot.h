@@ -31,6 +31,10 @@ class RequestSlot {
   [[nodiscard]] bool clears_set_id() const { return clears_set_id_; }
   void set_clears_set_id(bool clears) { clears_set_id_ = clears; }
 
+  // A file that is to be created without a name (O_TMPFILE).
+  [[nodiscard]] bool is_unnamed() const { return is_unnamed_; }
+  void set_unnamed(bool is_unnamed) { is_unnamed_ = is_unnamed; }
+
   // Room for the payload of the reply: what is produced here is not copied again. It may be the
   // same memory as the request's own payload. It lies in the worker's arena.
   [[nodiscard]] virtual std::span<std::byte> reply_payload() = 0;
@@ -63,6 +67,7 @@ class RequestSlot {
   Worker& worker_;
   std::uint64_t unique_ = 0;
   bool clears_set_id_ = false;
+  bool is_unnamed_ = false;
   static thread_local RequestSlot* current_;
 };
 

@@ -277,6 +277,12 @@ bool FuseSession::process(RequestSlot& slot, std::span<std::byte> request) {
   if (header.opcode == FUSE_INTERRUPT) return false;
   slot.set_unique(header.unique);
   slot.set_clears_set_id(clears_set_id(header.opcode, request));
+  slot.set_unnamed(header.opcode == FUSE_TMPFILE);
+  if (slot.is_unnamed()) {
+    // libfuse 3.14 does not know it; it is a CREATE in all but the name.
+    header.opcode = FUSE_CREATE;
+    std::memcpy(request.data(), &header, sizeof header);
+  }
   fuse_buf buffer{};
   buffer.mem = request.data();
   buffer.size = request.size();
@@ -286,9 +292,19 @@ bool FuseSession::process(RequestSlot& slot, std::span<std::byte> request) {
 }
 
 void FuseSession::drop_cached_attributes(std::uint64_t ino) const {
+  invalidate(ino, /*offset=*/-1, 0);  // no cached data
+}
+
+void FuseSession::write_back_pages(std::uint64_t ino, std::uint64_t offset,
+                                   std::uint64_t length) const {
+  invalidate(ino, static_cast<std::int64_t>(offset), static_cast<std::int64_t>(length));
+}
+
+void FuseSession::invalidate(std::uint64_t ino, std::int64_t offset, std::int64_t length) const {
   fuse_notify_inval_inode_out what{};
   what.ino = ino;
-  what.off = -1;  // no cached data
+  what.off = offset;
+  what.len = length;
   fuse_out_header header{};
   header.len = sizeof header + sizeof what;
   header.error = FUSE_NOTIFY_INVAL_INODE;

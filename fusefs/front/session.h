@@ -63,6 +63,10 @@ class FuseSession {
   // The kernel asks for the file's attributes again before it next relies on them. Any thread.
   void drop_cached_attributes(std::uint64_t ino) const;
 
+  // What the kernel has cached of the range (length 0: to the end) is written back and dropped.
+  // Waits for the writes: not for a worker's thread.
+  void write_back_pages(std::uint64_t ino, std::uint64_t offset, std::uint64_t length) const;
+
   // Ends the connection from outside: every request of the mount fails, and every queue ends. Any
   // thread.
   void abort();
@@ -79,6 +83,7 @@ class FuseSession {
 
   static ssize_t write_callback(int fd, struct iovec* parts, int count, void* user_data);
   static ssize_t read_callback(int fd, void* buffer, std::size_t size_bytes, void* user_data);
+  void invalidate(std::uint64_t ino, std::int64_t offset, std::int64_t length) const;
   void patch_init_reply(std::span<iovec> parts) const;
 
   std::unique_ptr<Impl> impl_;

@@ -170,10 +170,17 @@ Status Namespace::list_xattrs(Ino ino, const std::function<void(std::string_view
 }
 
 NamespaceUsage Namespace::usage() const {
-  return {.inodes_used = inodes_.size(),
-          .inodes_max = limits_.max_inodes,
-          .memory_bytes = memory_bytes_ + flat_table_bytes(inodes_)};
+  // A small file with its name, and its share of the tables.
+  constexpr std::uint64_t kTypicalBytes = 400;
+  const std::uint64_t used = used_bytes();
+  const std::uint64_t left = limits_.max_memory_bytes - std::min(limits_.max_memory_bytes, used);
+  const std::uint64_t more =
+      std::min(left / kTypicalBytes,
+               limits_.max_inodes - std::min<std::uint64_t>(limits_.max_inodes, inodes_.size()));
+  return {.inodes_used = inodes_.size(), .inodes_max = inodes_.size() + more, .memory_bytes = used};
 }
+
+std::uint64_t Namespace::used_bytes() const { return memory_bytes_ + flat_table_bytes(inodes_); }
 
 void Namespace::for_each_inode(const std::function<void(const Attributes&)>& visit) const {
   for (const auto& [ino, inode] : inodes_) {
@@ -217,7 +224,9 @@ std::optional<Ino> Namespace::close(Ino ino) {
     return std::nullopt;
   }
   Inode& inode = *found->second;
-  inode.open_count -= std::min(inode.open_count, 1U);
+  if (inode.open_count > 0) {
+    --inode.open_count;
+  }
   return destroy_if_unused(inode);
 }
 

@@ -53,7 +53,7 @@ using DirectoryVisitor = std::function<bool(const DirectoryItem&)>;
 
 struct NamespaceUsage {
   std::uint64_t inodes_used = 0;
-  std::uint64_t inodes_max = 0;
+  std::uint64_t inodes_max = 0;    // so many could be used, were the rest small files
   std::uint64_t memory_bytes = 0;  // an estimate of the heap taken, malloc's overhead included
 };
 
@@ -76,20 +76,25 @@ class Namespace {
   //   Create           kExists; kInvalidArgument: no known type, a target with a NUL, or one for
   //                    what is no symbolic link; kNotFound: an empty target; kNameTooLong: a
   //                    target longer than max_symlink_bytes; kTooManyLinks: the directory has
-  //                    max_links; kNoSpace: max_inodes exist
+  //                    max_links; kNoSpace: max_inodes exist, or max_memory_bytes are taken
+  //   CreateUnnamed    kNoSpace
   //   Link             kStale; kExists; kNotPermitted: a directory; kNotFound: it has lost its last
-  //                    name; kTooManyLinks  (after the errors of the new directory and name)
+  //                    name, or was made to have none; kTooManyLinks; kNoSpace: max_memory_bytes
+  //                    are taken  (after the errors of the new directory and name)
   //   Unlink           kNotFound; kIsDirectory
   //   RemoveDirectory  kNotFound; kNotDirectory; kNotEmpty
   //   Rename           kNotFound: old name, or new name in an exchange; kExists: no-replace;
   //                    kInvalidArgument: a directory would come to stand inside itself;
   //                    kNotDirectory: a directory over another thing; kIsDirectory: the reverse;
-  //                    kNotEmpty: over a directory with entries; kTooManyLinks: as Create.
+  //                    kNotEmpty: over a directory with entries; kTooManyLinks: as Create. A
+  //                    whiteout: kInvalidArgument in an exchange; kNoSpace, as Create.
   //                    Two names of one inode: nothing is done, and that is a success.
   //   SetAttributes    with a size: kIsDirectory; kInvalidArgument: not a regular file; kFileTooBig
   //   Extend           kIsDirectory; kInvalidArgument: not a regular file; kFileTooBig
   //   Touch            -
-  //   SetXattr         those of check_xattr_name() and XattrTable::set()
+  //   SetXattr         those of check_xattr_name() and XattrTable::set(); kNoSpace, as Link; for an
+  //                    access list those of Acl::parse(), and kAccessDenied: a default one for what
+  //                    is no directory
   //   RemoveXattr      those of check_xattr_name(); kNoAttribute
   //
   // Times: a directory whose entries change gets new mtime and ctime; an inode whose links or name
@@ -152,6 +157,7 @@ class Namespace {
     DirectoryEntry* entry;
   };
 
+  std::uint64_t used_bytes() const;
   Result<Inode*> find_inode(Ino ino) const;
   Result<Inode*> find_directory(Ino ino) const;
   Result<Slot> find_slot(Ino parent, std::string_view name) const;
@@ -160,6 +166,7 @@ class Namespace {
 
   // One per kind of record.
   Result<Outcome> apply_change(const Create& create);
+  Result<Outcome> apply_change(const CreateUnnamed& create);
   Result<Outcome> apply_change(const Link& link);
   Result<Outcome> apply_change(const Unlink& unlink);
   Result<Outcome> apply_change(const RemoveDirectory& remove);
@@ -171,13 +178,19 @@ class Namespace {
   Result<Outcome> apply_change(const RemoveXattr& remove);
 
   Status check_create(const Create& create, const Slot& slot) const;
+  Status check_memory() const;
+  Status check_room_for_inode() const;
   Status check_size(const Inode& inode, std::uint64_t size_bytes) const;
   Status check_replace(const Slot& from, const Slot& to) const;
   Status check_exchange(const Slot& from, const Slot& to) const;
   Result<Outcome> replace(const Rename& rename, const Slot& from, const Slot& to);
   Result<Outcome> exchange(const Rename& rename, const Slot& from, const Slot& to);
 
+  Status set_acl(Inode& inode, const SetXattr& set);
+
   // Steps of changes; they cannot fail.
+  Inode& add_child(Inode& parent, const Create& create);
+  void inherit(Inode& parent, const Create& create, Inode& inode);
   Inode& add_inode(std::uint32_t mode, std::uint32_t uid, std::uint32_t gid, const Timestamp& at);
   void add_entry(Inode& directory, std::string_view name, Inode& inode);
   void remove_entry(Inode& directory, DirectoryEntry& entry);

@@ -1,9 +1,11 @@
 // How each kind of record changes the namespace, Rename excepted (namespace_rename.cc). Each
 // apply_change() first checks all that can fail and then changes; nothing is ever undone.
 #include <algorithm>
+#include <cassert>
 #include <string>
 #include <variant>
 
+#include "fusefs/namespace/acl.h"
 #include "fusefs/namespace/heap_cost.h"
 #include "fusefs/namespace/namespace.h"
 
@@ -13,6 +15,9 @@ namespace {
 
 // What stat(2) shows as the size of a directory. POSIX leaves it open.
 constexpr std::uint64_t kDirectorySizeBytes = 4096;
+
+// What a umask and an access list are about.
+constexpr std::uint32_t kAccessBits = 0777;
 
 // Permissions of a symbolic link mean nothing; Linux shows all of them.
 constexpr std::uint32_t kSymlinkMode = S_IFLNK | 0777;
@@ -28,6 +33,23 @@ std::uint32_t without_set_id(std::uint32_t mode, ClearSetId which) {
   // S_ISGID without group execution once meant mandatory locking.
   const bool clears_group = which == ClearSetId::kAll || (mode & S_IXGRP) != 0;
   return mode & ~static_cast<std::uint32_t>(clears_group ? S_ISUID | S_ISGID : S_ISUID);
+}
+
+// The list of that name, if the inode has one.
+std::optional<Acl> acl_of(const Inode& inode, std::string_view name) {
+  if (!inode.extra) return std::nullopt;
+  const Result<std::string_view> value = inode.extra->xattrs.find(name);
+  if (!value) return std::nullopt;
+  const Result<Acl> acl = Acl::parse(*value);
+  assert(acl);  // only lists are kept under these names
+  return *acl;
+}
+
+// Lists that the inode has had, or its directory: no limit can be in their way.
+void keep_acl(Inode& inode, std::string_view name, const Acl& acl) {
+  [[maybe_unused]] const Status kept = inode.make_extra().xattrs.set(
+      name, acl.value(), XattrMode::kCreateOrReplace, NamespaceLimits{});
+  assert(kept);
 }
 
 }  // namespace
@@ -63,10 +85,21 @@ Status Namespace::check_create(const Create& create, const Slot& slot) const {
   if (is_directory(create.mode) && slot.directory->nlink >= limits_.max_links) {
     return fail(ErrorCode::kTooManyLinks);
   }
-  if (inodes_.size() >= limits_.max_inodes) {
+  return check_room_for_inode();
+}
+
+Status Namespace::check_memory() const {
+  if (used_bytes() >= limits_.max_memory_bytes) {
     return fail(ErrorCode::kNoSpace);
   }
   return {};
+}
+
+Status Namespace::check_room_for_inode() const {
+  if (inodes_.size() >= limits_.max_inodes) {
+    return fail(ErrorCode::kNoSpace);
+  }
+  return check_memory();
 }
 
 Result<Outcome> Namespace::apply_change(const Create& create) {
@@ -78,30 +111,32 @@ Result<Outcome> Namespace::apply_change(const Create& create) {
     return std::unexpected(good.error());
   }
   Inode& parent = *slot->directory;
-  std::uint32_t mode = create.mode & (kModeTypeBits | kModePermissionBits);
-  std::uint32_t gid = create.gid;
-  if ((parent.mode & S_ISGID) != 0) {
-    gid = parent.gid;
-    mode |= is_directory(mode) ? S_ISGID : 0;
-  }
-  if (is_symlink(mode)) {
-    mode = kSymlinkMode;
-  }
-  Inode& inode = add_inode(mode, create.uid, gid, create.at);
-  {
-    const MemoryCount count(memory_bytes_, inode);
-    if (is_directory(mode)) {
-      inode.directory().set_parent(&parent);
-      ++parent.nlink;
-    } else if (is_symlink(mode)) {
-      inode.make_extra().symlink_target = create.symlink_target;
-      inode.size_bytes = create.symlink_target.size();
-    } else if (is_device(mode)) {
-      inode.make_extra().rdev = create.rdev;
-    }
+  Inode& inode = add_child(parent, create);
+  if (inode.is_directory()) {
+    inode.directory().set_parent(&parent);
+    ++parent.nlink;
   }
   add_entry(parent, create.name, inode);
   parent.set_modified(create.at);
+  return Outcome{.attributes = attributes_of(inode), .destroyed = std::nullopt};
+}
+
+Result<Outcome> Namespace::apply_change(const CreateUnnamed& create) {
+  const auto parent = find_directory(create.parent);
+  if (!parent) {
+    return std::unexpected(parent.error());
+  }
+  if (auto room = check_room_for_inode(); !room) {
+    return std::unexpected(room.error());
+  }
+  Inode& inode = add_child(**parent, {.mode = S_IFREG | (create.mode & kModePermissionBits),
+                                      .uid = create.uid,
+                                      .gid = create.gid,
+                                      .umask = create.umask,
+                                      .at = create.at});
+  inode.nlink = 0;
+  inode.lookup_count = 1;
+  inode.is_linkable = create.may_be_linked ? 1 : 0;
   return Outcome{.attributes = attributes_of(inode), .destroyed = std::nullopt};
 }
 
@@ -121,15 +156,19 @@ Result<Outcome> Namespace::apply_change(const Link& link) {
   if (inode.is_directory()) {
     return fail(ErrorCode::kNotPermitted);
   }
-  if (inode.nlink == 0) {
+  if (inode.nlink == 0 && inode.is_linkable == 0) {
     return fail(ErrorCode::kNotFound);
   }
   if (inode.nlink >= limits_.max_links) {
     return fail(ErrorCode::kTooManyLinks);
   }
+  if (auto room = check_memory(); !room) {
+    return std::unexpected(room.error());
+  }
   add_entry(*slot->directory, link.new_name, inode);
   slot->directory->set_modified(link.at);
   ++inode.nlink;
+  inode.is_linkable = 0;
   inode.set_time(TimeKind::kChange, link.at);
   return Outcome{.attributes = attributes_of(inode), .destroyed = std::nullopt};
 }
@@ -205,8 +244,12 @@ Result<Outcome> Namespace::apply_change(const SetAttributes& set) {
   }
   if (set.mode) {
     inode.mode = (inode.mode & kModeTypeBits) | (*set.mode & kModePermissionBits);
+    if (auto acl = acl_of(inode, kAccessAclName)) {
+      acl->set_mode_bits(inode.mode);
+      keep_acl(inode, kAccessAclName, *acl);
+    }
   }
-  if (is_regular(inode.mode)) {
+  if (!inode.is_directory()) {
     inode.mode = without_set_id(inode.mode, set.clear_set_id);
   }
   inode.uid = set.uid.value_or(inode.uid);
@@ -257,9 +300,17 @@ Result<Outcome> Namespace::apply_change(const SetXattr& set) {
   if (auto good = check_xattr_name(set.name, limits_); !good) {
     return std::unexpected(good.error());
   }
+  if (auto room = check_memory(); !room) {
+    return std::unexpected(room.error());
+  }
   Inode& inode = **found;
   const MemoryCount count(memory_bytes_, inode);
-  if (auto done = inode.make_extra().xattrs.set(set.name, set.value, set.mode, limits_); !done) {
+  if (is_acl_name(set.name)) {
+    if (auto done = set_acl(inode, set); !done) {
+      return std::unexpected(done.error());
+    }
+  } else if (auto done = inode.make_extra().xattrs.set(set.name, set.value, set.mode, limits_);
+             !done) {
     return std::unexpected(done.error());
   }
   inode.set_time(TimeKind::kChange, set.at);
@@ -275,6 +326,9 @@ Result<Outcome> Namespace::apply_change(const RemoveXattr& remove) {
     return std::unexpected(good.error());
   }
   Inode& inode = **found;
+  if (is_acl_name(remove.name) && !acl_of(inode, remove.name)) {
+    return Outcome{.attributes = attributes_of(inode), .destroyed = std::nullopt};
+  }
   if (!inode.extra) {
     return fail(ErrorCode::kNoAttribute);
   }
@@ -286,7 +340,68 @@ Result<Outcome> Namespace::apply_change(const RemoveXattr& remove) {
   return Outcome{.attributes = attributes_of(inode), .destroyed = std::nullopt};
 }
 
+Status Namespace::set_acl(Inode& inode, const SetXattr& set) {
+  const bool is_default = set.name == kDefaultAclName;
+  if (is_default && !inode.is_directory()) {
+    return fail(ErrorCode::kAccessDenied);
+  }
+  const Result<Acl> acl = Acl::parse(set.value);
+  if (!acl) {
+    return std::unexpected(acl.error());
+  }
+  XattrTable& xattrs = inode.make_extra().xattrs;
+  if (!is_default && acl->is_minimal()) {
+    // There may have been none.
+    [[maybe_unused]] const Status removed = xattrs.remove(kAccessAclName);
+  } else if (auto kept = xattrs.set(set.name, set.value, set.mode, limits_); !kept) {
+    return kept;
+  }
+  if (!is_default) {
+    inode.mode = (inode.mode & ~kAccessBits) | acl->mode_bits();
+    inode.mode &= ~static_cast<std::uint32_t>(set.clears_set_gid ? S_ISGID : 0);
+  }
+  return {};
+}
+
 // --- Steps ---------------------------------------------------------------------------------------
+
+// What a new inode has from its directory: group, mode and access lists.
+void Namespace::inherit(Inode& parent, const Create& create, Inode& inode) {
+  if ((parent.mode & S_ISGID) != 0) {
+    inode.gid = parent.gid;
+    inode.mode |= inode.is_directory() ? S_ISGID : 0;
+  }
+  if (is_symlink(inode.mode)) {
+    inode.mode = kSymlinkMode;
+    return;
+  }
+  std::optional<Acl> acl = acl_of(parent, kDefaultAclName);
+  if (!acl) {
+    inode.mode &= ~(create.umask & kAccessBits);
+    return;
+  }
+  if (inode.is_directory()) {
+    keep_acl(inode, kDefaultAclName, *acl);
+  }
+  inode.mode = acl->restrict_to(inode.mode);
+  if (!acl->is_minimal()) {
+    keep_acl(inode, kAccessAclName, *acl);
+  }
+}
+
+Inode& Namespace::add_child(Inode& parent, const Create& create) {
+  const std::uint32_t mode = create.mode & (kModeTypeBits | kModePermissionBits);
+  Inode& inode = add_inode(mode, create.uid, create.gid, create.at);
+  const MemoryCount count(memory_bytes_, inode);
+  inherit(parent, create, inode);
+  if (is_symlink(mode)) {
+    inode.make_extra().symlink_target = create.symlink_target;
+    inode.size_bytes = create.symlink_target.size();
+  } else if (is_device(mode)) {
+    inode.make_extra().rdev = create.rdev;
+  }
+  return inode;
+}
 
 Inode& Namespace::add_inode(std::uint32_t mode, std::uint32_t uid, std::uint32_t gid,
                             const Timestamp& at) {

@@ -10,6 +10,10 @@ struct NamespaceLimits {
   // included.
   std::uint64_t max_inodes = std::uint64_t{1} << 32;
 
+  // Of this host, for the inodes and directories, as usage() estimates it. Nothing is added above
+  // it; the last addition may pass it.
+  std::uint64_t max_memory_bytes = ~std::uint64_t{0};
+
   // NAME_MAX of every Linux file system. At most 255: a directory entry keeps its length in a byte.
   std::uint32_t max_name_bytes = 255;
 
@@ -21,8 +25,9 @@ struct NamespaceLimits {
   // subdirectories, and a signed 32-bit count still fits every program that reads st_nlink.
   std::uint32_t max_links = 0x7fff'ffff;
 
-  // Of one regular file: 16 TiB.
-  std::uint64_t max_file_bytes = std::uint64_t{1} << 44;
+  // Of one regular file: what an off_t holds, as tmpfs. The kernel knows no smaller limit of a FUSE
+  // file system: it would cache what can never be written.
+  std::uint64_t max_file_bytes = (std::uint64_t{1} << 63) - 1;
 
   // Extended attributes. The first three are the kernel's own limits (XATTR_NAME_MAX,
   // XATTR_SIZE_MAX, XATTR_LIST_MAX): a list that outgrew the third could never be read again.

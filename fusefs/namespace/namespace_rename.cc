@@ -47,6 +47,9 @@ Result<Outcome> Namespace::apply_change(const Rename& rename) {
   if (rename.mode == RenameMode::kNoReplace && to->entry != nullptr) {
     return fail(ErrorCode::kExists);
   }
+  if (is_exchange && rename.whiteout) {
+    return fail(ErrorCode::kInvalidArgument);
+  }
   Inode& moved = from->entry->inode();
   if (to->entry != nullptr && &to->entry->inode() == &moved) {
     return Outcome{.attributes = attributes_of(moved), .destroyed = std::nullopt};
@@ -80,6 +83,9 @@ Result<Outcome> Namespace::replace(const Rename& rename, const Slot& from, const
   if (auto good = check_replace(from, to); !good) {
     return std::unexpected(good.error());
   }
+  if (auto room = rename.whiteout ? check_room_for_inode() : Status{}; !room) {
+    return std::unexpected(room.error());
+  }
   Inode& moved = from.entry->inode();
   Inode* const replaced = to.entry == nullptr ? nullptr : &to.entry->inode();
   if (replaced == nullptr) {
@@ -87,7 +93,14 @@ Result<Outcome> Namespace::replace(const Rename& rename, const Slot& from, const
   } else {
     to.entry->set_inode(moved);
   }
-  remove_entry(*from.directory, *from.entry);
+  if (rename.whiteout) {
+    from.entry->set_inode(add_child(*from.directory, {.mode = S_IFCHR,
+                                                      .uid = rename.whiteout->uid,
+                                                      .gid = rename.whiteout->gid,
+                                                      .at = rename.at}));
+  } else {
+    remove_entry(*from.directory, *from.entry);
+  }
   move_directory(moved, *from.directory, *to.directory);
   moved.set_time(TimeKind::kChange, rename.at);
   from.directory->set_modified(rename.at);

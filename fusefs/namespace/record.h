@@ -17,18 +17,33 @@
 namespace rram {
 
 // A new inode of any type with its first name. The type is in `mode`, whose permission bits mean
-// nothing for a symbolic link. In a directory with S_ISGID
-// the new inode takes the directory's group, and a new directory its S_ISGID.
+// nothing for a symbolic link. In a directory with S_ISGID the new inode takes the directory's
+// group, and a new directory its S_ISGID. In a directory with a default access list that list
+// limits the mode, and the inode inherits it; elsewhere `umask` is taken from the mode.
 struct Create {
   Ino parent = 0;
   std::string name;
   std::uint32_t mode = 0;
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
+  std::uint32_t umask = 0;
   std::uint32_t rdev = 0;      // character and block devices; ignored for the others
   std::string symlink_target;  // symbolic links: 1 .. max_symlink_bytes, no NUL; else empty
   Timestamp at;
   bool operator==(const Create&) const = default;
+};
+
+// A new regular file without a name (O_TMPFILE), otherwise as Create would make it. It begins with
+// one lookup of the kernel's, which keeps it alive.
+struct CreateUnnamed {
+  Ino parent = 0;
+  std::uint32_t mode = 0;  // permission bits
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::uint32_t umask = 0;
+  bool may_be_linked = true;  // Link may give it its first name
+  Timestamp at;
+  bool operator==(const CreateUnnamed&) const = default;
 };
 
 // One more name for a file.
@@ -62,24 +77,34 @@ enum class RenameMode : std::uint8_t {
   kExchange,   // RENAME_EXCHANGE: both names exist before and after
 };
 
+// What stays under the old name (RENAME_WHITEOUT): a character device 0:0, which overlays take for
+// "nothing here".
+struct Whiteout {
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  bool operator==(const Whiteout&) const = default;
+};
+
 struct Rename {
   Ino old_parent = 0;
   std::string old_name;
   Ino new_parent = 0;
   std::string new_name;
   RenameMode mode = RenameMode::kReplace;
+  std::optional<Whiteout> whiteout;  // not with kExchange
   Timestamp at;
   bool operator==(const Rename&) const = default;
 };
 
-// Which set-id bits a change of a regular file takes away, as Linux does it.
+// Which set-id bits a change of a file takes away, as Linux does it.
 enum class ClearSetId : std::uint8_t {
   kNone,
   kExecutable,  // S_ISUID, and S_ISGID where the group may execute
   kAll,         // S_ISGID in any case: the caller is not in the file's group
 };
 
-// chmod, chown, truncate, utimens: what has a value is set. ctime becomes `at` unless it has a
+// chmod, chown, truncate, utimens: what has a value is set; a mode goes into the access list, too,
+// where there is one. ctime becomes `at` unless it has a
 // value of its own; a size sets mtime to `at` too, unless mtime has a value.
 struct SetAttributes {
   Ino ino = 0;
@@ -90,7 +115,7 @@ struct SetAttributes {
   std::optional<Timestamp> atime;
   std::optional<Timestamp> mtime;
   std::optional<Timestamp> ctime;
-  // Regular files only; done after `mode`; ignored for other types.
+  // Done after `mode`; ignored for directories, where these bits mean something else.
   ClearSetId clear_set_id = ClearSetId::kNone;
   Timestamp at;
   bool operator==(const SetAttributes&) const = default;
@@ -120,15 +145,19 @@ enum class XattrMode : std::uint8_t {
   kReplace,  // XATTR_REPLACE: fails with kNoAttribute
 };
 
+// The value of an access list (acl.h) must be one, and sets the mode; one that says no more than a
+// mode is not kept.
 struct SetXattr {
   Ino ino = 0;
   std::string name;
   std::string value;
   XattrMode mode = XattrMode::kCreateOrReplace;
+  bool clears_set_gid = false;  // with an access list: the caller is not in the file's group
   Timestamp at;
   bool operator==(const SetXattr&) const = default;
 };
 
+// An access list that is not there may be removed.
 struct RemoveXattr {
   Ino ino = 0;
   std::string name;
@@ -136,8 +165,8 @@ struct RemoveXattr {
   bool operator==(const RemoveXattr&) const = default;
 };
 
-using Record = std::variant<Create, Link, Unlink, RemoveDirectory, Rename, SetAttributes, Extend,
-                            Touch, SetXattr, RemoveXattr>;
+using Record = std::variant<Create, CreateUnnamed, Link, Unlink, RemoveDirectory, Rename,
+                            SetAttributes, Extend, Touch, SetXattr, RemoveXattr>;
 
 // What a record did.
 struct Outcome {

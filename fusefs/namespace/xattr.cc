@@ -3,6 +3,7 @@
 #include <array>
 
 #include "base/range_check.h"
+#include "fusefs/namespace/acl.h"
 
 namespace rram {
 
@@ -11,6 +12,7 @@ Status check_xattr_name(std::string_view name, const NamespaceLimits& limits) {
   if (name.size() > limits.max_xattr_name_bytes) {
     return fail(ErrorCode::kRange);
   }
+  if (is_acl_name(name)) return {};
   for (const std::string_view prefix : kPrefixes) {
     if (name.starts_with(prefix)) {
       if (name.size() == prefix.size() || name.find('\0') != std::string_view::npos) {

@@ -13,8 +13,9 @@
 
 namespace rram {
 
-// Accepts user.*, trusted.* and security.*. Who may touch which is the kernel's to check.
-//   kNotSupported     system.* (access lists are not kept) and every unknown prefix
+// Accepts user.*, trusted.*, security.* and the two access lists. Who may touch which is the
+// kernel's to check.
+//   kNotSupported     system.* otherwise, and every unknown prefix
 //   kInvalidArgument  nothing behind the prefix, or a NUL in the name
 //   kRange            longer than the limit
 Status check_xattr_name(std::string_view name, const NamespaceLimits& limits);

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <random>
@@ -25,9 +26,23 @@ constexpr unsigned kProviders = 2;
 constexpr unsigned kWorkers = 2;
 constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
 
-class NoForgets final : public KernelForgets {
+// A kernel that has nothing in its caches, unless a test says what it writes back when asked.
+class TestCaches final : public KernelCaches {
  public:
-  Task<> drain(Worker& /*worker*/) override { co_return; }
+  struct Range {
+    std::uint64_t offset;
+    std::uint64_t length;
+    bool operator==(const Range&) const = default;
+  };
+
+  Task<> drain_forgets(Worker& /*worker*/) override { co_return; }
+  Task<> write_back(Worker& worker, Ino ino, std::uint64_t offset, std::uint64_t length) override {
+    asked.push_back({offset, length});
+    if (dirty) co_await dirty(worker, ino);
+  }
+
+  std::vector<Range> asked;
+  std::function<Task<>(Worker&, Ino)> dirty;
 };
 
 Task<Status> open_links(Worker& worker) {
@@ -94,7 +109,7 @@ class FileIoTest : public testing::Test {
   }
 
   FileIo io(unsigned worker) {
-    return {*volume_, *workers_[worker], forgets_, request_deadline_ns_};
+    return {*volume_, *workers_[worker], caches_, request_deadline_ns_};
   }
 
   Ino make_file(const std::string& name) {
@@ -122,7 +137,7 @@ class FileIoTest : public testing::Test {
     const std::span<std::byte> room = buffer(worker, size_bytes);
     const auto read_bytes = workers_[worker]->run_blocking<Result<std::size_t>>([&] {
       std::memset(room.data(), 0xEE, room.size());
-      return read_file(io(worker), ino, offset, room);
+      return read_file(io(worker), ino, offset, room, std::nullopt);
     });
     if (!read_bytes) return std::unexpected(read_bytes.error());
     return std::vector<std::byte>(room.begin(),
@@ -143,7 +158,7 @@ class FileIoTest : public testing::Test {
   }
 
   std::uint64_t request_deadline_ns_ = std::numeric_limits<std::uint64_t>::max();
-  NoForgets forgets_;
+  TestCaches caches_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Volume> volume_;
   std::vector<std::unique_ptr<MountedProvider>> providers_;
@@ -356,6 +371,149 @@ TEST_F(FileIoTest, a_punched_range_reads_as_zeros_and_gives_its_blocks_back) {
     const bool inside = i >= 100'000 && i < 700'000;
     ASSERT_EQ((*bytes)[i], inside ? std::byte{0} : data[i]) << i;
   }
+}
+
+TEST_F(FileIoTest, a_read_sets_the_access_time_as_relatime_has_it) {
+  const Ino ino = make_file("f");
+  ASSERT_TRUE(write(0, ino, 0, std::vector<std::byte>(10)).has_value());  // at second 1
+  const auto atime_after_read_at = [&](std::int64_t seconds) {
+    const auto read_bytes = workers_[0]->run_blocking<Result<std::size_t>>(
+        [&] { return read_file(io(0), ino, 0, buffer(0, 10), Timestamp{seconds, 0}); });
+    EXPECT_EQ(read_bytes.value_or(0), 10U);
+    return volume_->stat(ino)->attributes.atime.seconds;
+  };
+  constexpr std::int64_t kDayS = 86400;
+  EXPECT_EQ(atime_after_read_at(5), 5);    // older than the write
+  EXPECT_EQ(atime_after_read_at(100), 5);  // read since, and not a day ago
+  EXPECT_EQ(atime_after_read_at(5 + kDayS - 1), 5);
+  EXPECT_EQ(atime_after_read_at(5 + kDayS), 5 + kDayS);
+  ASSERT_TRUE(read(0, ino, 0, 10).has_value());  // as with noatime
+  EXPECT_EQ(volume_->stat(ino)->attributes.atime.seconds, 5 + kDayS);
+}
+
+// Data in [0, 4096) and [20480, 24576) of 40000 bytes.
+class FileIoSeekTest : public FileIoTest {
+ protected:
+  void SetUp() override {
+    FileIoTest::SetUp();
+    ino_ = make_file("f");
+    const std::vector<std::byte> granule(4096, std::byte{1});
+    ASSERT_TRUE(write(0, ino_, 0, granule).has_value());
+    ASSERT_TRUE(write(0, ino_, 20480, granule).has_value());
+    ASSERT_TRUE(truncate(0, ino_, 40000).has_value());
+  }
+
+  Result<std::uint64_t> data_at(std::uint64_t offset) {
+    return workers_[0]->run_blocking<Result<std::uint64_t>>(
+        [&] { return seek_data(io(0), ino_, offset); });
+  }
+  Result<std::uint64_t> hole_at(std::uint64_t offset) {
+    return workers_[0]->run_blocking<Result<std::uint64_t>>(
+        [&] { return seek_hole(io(0), ino_, offset); });
+  }
+
+  // Writes a page at `offset` when the kernel is asked to write back.
+  void let_be_dirty(std::uint64_t offset) {
+    caches_.dirty = [this, offset](Worker&, Ino) { return write_page(io(0), ino_, offset); };
+  }
+  static Task<> write_page(FileIo io, Ino ino, std::uint64_t offset) {
+    const std::span<std::byte> page = io.worker.front_arena().first(4096);
+    const Result<std::size_t> written = co_await write_file(io, ino, offset, page, false, {});
+    EXPECT_TRUE(written.has_value());
+  }
+
+  Ino ino_ = 0;
+};
+
+TEST_F(FileIoSeekTest, data_and_holes_are_found) {
+  EXPECT_EQ(data_at(100).value(), 100U);
+  EXPECT_EQ(data_at(5000).value(), 20480U);
+  EXPECT_EQ(hole_at(0).value(), 4096U);
+  EXPECT_EQ(hole_at(5000).value(), 5000U);
+  EXPECT_EQ(hole_at(21000).value(), 24576U);
+  EXPECT_EQ(data_at(30000).error().code, ErrorCode::kNoSuchOffset);
+  EXPECT_EQ(data_at(40000).error().code, ErrorCode::kNoSuchOffset);
+  EXPECT_EQ(hole_at(40000).error().code, ErrorCode::kNoSuchOffset);
+}
+
+TEST_F(FileIoSeekTest, data_asks_the_kernel_nothing_where_there_is_data) {
+  EXPECT_EQ(data_at(4095).value(), 4095U);
+  EXPECT_TRUE(caches_.asked.empty());
+}
+
+TEST_F(FileIoSeekTest, only_holes_are_written_back) {
+  EXPECT_EQ(data_at(8192).value(), 20480U);
+  EXPECT_EQ(caches_.asked, (std::vector<TestCaches::Range>{{8192, 12288}}));
+  caches_.asked.clear();
+  EXPECT_EQ(hole_at(0).value(), 4096U);
+  EXPECT_EQ(caches_.asked, (std::vector<TestCaches::Range>{{4096, 16384}}));
+}
+
+TEST_F(FileIoSeekTest, what_the_kernel_has_not_written_yet_is_data) {
+  let_be_dirty(8192);
+  EXPECT_EQ(data_at(5000).value(), 8192U);
+}
+
+TEST_F(FileIoSeekTest, a_hole_that_the_kernel_fills_is_none) {
+  let_be_dirty(4096);
+  EXPECT_EQ(hole_at(0).value(), 8192U);
+}
+
+TEST_F(FileIoSeekTest, data_behind_the_end_that_the_volume_knows_is_found) {
+  let_be_dirty(81920);
+  EXPECT_EQ(data_at(30000).value(), 81920U);
+  EXPECT_EQ(hole_at(81920).value(), 86016U);
+}
+
+TEST_F(FileIoSeekTest, a_directory_has_no_data) {
+  ino_ = kRootIno;
+  EXPECT_EQ(data_at(0).error().code, ErrorCode::kIsDirectory);
+  EXPECT_EQ(hole_at(0).error().code, ErrorCode::kIsDirectory);
+}
+
+class FileIoCopyTest : public FileIoSeekTest {
+ protected:
+  Result<std::size_t> copy(Ino to, std::uint64_t from_offset, std::uint64_t to_offset,
+                           std::uint64_t length) {
+    return workers_[0]->run_blocking<Result<std::size_t>>([&] {
+      return copy_range(io(0), {ino_, from_offset, to, to_offset, length},
+                        buffer(0, 2 * kBufferBytes).last(kBufferBytes), Timestamp{});
+    });
+  }
+};
+
+TEST_F(FileIoCopyTest, bytes_arrive_and_the_source_ends_the_copy) {
+  std::mt19937 random(4);
+  const std::vector<std::byte> data = pattern(random, kBufferBytes);
+  for (std::uint64_t at = 0; at < 3 * kBufferBytes; at += kBufferBytes) {
+    ASSERT_TRUE(write(0, ino_, at, data).has_value());
+  }
+  const Ino to = make_file("to");
+  EXPECT_EQ(copy(to, 1000, 5, 10 * kBufferBytes).value(), 3 * kBufferBytes - 1000);
+  const auto bytes = read(0, to, 5, kBufferBytes - 1000);
+  ASSERT_TRUE(bytes.has_value());
+  EXPECT_TRUE(std::ranges::equal(*bytes, std::span(data).subspan(1000)));
+  EXPECT_EQ(copy(to, 3 * kBufferBytes, 0, 10).value(), 0U);
+}
+
+TEST_F(FileIoCopyTest, what_the_kernel_has_not_written_yet_is_copied) {
+  let_be_dirty(40960);
+  const Ino to = make_file("to");
+  EXPECT_EQ(copy(to, 39000, 0, 5000).value(), 5000U);
+}
+
+TEST_F(FileIoCopyTest, a_full_volume_ends_the_copy_with_what_fitted) {
+  const Ino filler = make_file("filler");
+  const std::vector<std::byte> data(kBufferBytes, std::byte{2});
+  const std::uint64_t whole = volume_->figures().total_bytes / kBufferBytes - 1;
+  for (std::uint64_t i = 0; i < whole; ++i) {
+    ASSERT_TRUE(write(0, filler, i * kBufferBytes, data).has_value());
+  }
+  const std::uint64_t room = volume_->figures().free_bytes;
+  ino_ = filler;
+  const Ino to = make_file("to");
+  EXPECT_EQ(copy(to, 0, 0, whole * kBufferBytes).value(), room);
+  EXPECT_EQ(copy(to, 0, room, kBufferBytes).error().code, ErrorCode::kNoSpace);
 }
 
 }  // namespace

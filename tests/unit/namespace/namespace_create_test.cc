@@ -286,5 +286,29 @@ TEST_F(NamespaceCreateTest, remove_directory_of_a_file_a_full_directory_or_nothi
   EXPECT_EQ(error_of(remove_directory(kRootIno, "x")), ErrorCode::kNotFound);
 }
 
+TEST_F(NamespaceCreateTest, nothing_is_added_above_the_memory_limit) {
+  restart({.max_memory_bytes = 20'000});
+  const Ino first = file(kRootIno, "first");
+  const std::uint64_t could_be = names().usage().inodes_max;
+  EXPECT_GE(could_be, 30U);
+  int made = 0;
+  while (create(kRootIno, "file-" + std::to_string(made), S_IFREG)) ++made;
+  EXPECT_GE(made, 30);
+  EXPECT_EQ(error_of(create(kRootIno, "more", S_IFREG)), ErrorCode::kNoSpace);
+  EXPECT_EQ(error_of(link(first, kRootIno, "link")), ErrorCode::kNoSpace);
+  const SetXattr set{.ino = first, .name = "user.a", .value = "v", .at = tick()};
+  EXPECT_EQ(error_of(names().apply(set)), ErrorCode::kNoSpace);
+  EXPECT_EQ(names().usage().inodes_max, names().usage().inodes_used);
+  // The last addition may pass it, and a table that grows.
+  EXPECT_LE(names().usage().memory_bytes, 24'000U);
+  // What exists can still be changed, moved and removed.
+  EXPECT_TRUE(rename(kRootIno, "first", kRootIno, "moved"));
+  for (int i = 0; i < made; ++i) {
+    ASSERT_TRUE(unlink(kRootIno, "file-" + std::to_string(i)));
+  }
+  EXPECT_TRUE(names().apply(set));
+  EXPECT_TRUE(link(first, kRootIno, "link"));
+}
+
 }  // namespace
 }  // namespace rram

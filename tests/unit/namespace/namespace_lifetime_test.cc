@@ -131,5 +131,51 @@ TEST_F(NamespaceLifetimeTest, inodes_without_a_name_are_counted_and_enumerated) 
   EXPECT_EQ(found.size(), 2U);
 }
 
+class NamespaceUnnamedTest : public NamespaceLifetimeTest {
+ protected:
+  Attributes unnamed(bool may_be_linked) {
+    const auto made = names().apply(CreateUnnamed{.parent = kRootIno,
+                                                  .mode = 0666,
+                                                  .uid = 10,
+                                                  .gid = 20,
+                                                  .umask = 027,
+                                                  .may_be_linked = may_be_linked,
+                                                  .at = tick()});
+    EXPECT_TRUE(made.has_value());
+    return made ? made->attributes : Attributes{};
+  }
+};
+
+TEST_F(NamespaceUnnamedTest, file_without_a_name_lives_by_its_lookup) {
+  const Timestamp before = stat(kRootIno).mtime;
+  const Attributes made = unnamed(true);
+  EXPECT_EQ(made.nlink, 0U);
+  EXPECT_EQ(made.mode, S_IFREG | 0640U);
+  EXPECT_EQ(stat(kRootIno).mtime, before);
+  EXPECT_TRUE(list(kRootIno).empty());
+  EXPECT_EQ(names().forget(made.ino, 1), made.ino);
+  EXPECT_FALSE(exists(made.ino));
+}
+
+TEST_F(NamespaceUnnamedTest, link_gives_the_first_name_once) {
+  const Ino ino = unnamed(true).ino;
+  const auto linked = link(ino, kRootIno, "named");
+  ASSERT_TRUE(linked);
+  EXPECT_EQ(linked->attributes.nlink, 1U);
+  ASSERT_TRUE(unlink(kRootIno, "named"));
+  EXPECT_EQ(error_of(link(ino, kRootIno, "again")), ErrorCode::kNotFound);
+}
+
+TEST_F(NamespaceUnnamedTest, what_was_made_to_have_no_name_gets_none) {
+  EXPECT_EQ(error_of(link(unnamed(false).ino, kRootIno, "named")), ErrorCode::kNotFound);
+}
+
+TEST_F(NamespaceUnnamedTest, end_of_a_mount_destroys_it) {
+  const Ino ino = unnamed(true).ino;
+  std::vector<Ino> destroyed;
+  names().drop_all_references([&](Ino gone) { destroyed.push_back(gone); });
+  EXPECT_EQ(destroyed, (std::vector{ino}));
+}
+
 }  // namespace
 }  // namespace rram

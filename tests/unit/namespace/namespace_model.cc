@@ -220,7 +220,7 @@ NamespaceModel::Error NamespaceModel::change(const Create& create, Ino& subject)
                  .atime = create.at,
                  .mtime = create.at,
                  .ctime = create.at,
-                 .mode = create.mode & 0177777,
+                 .mode = create.mode & 0177777 & ~(create.umask & 0777),
                  .uid = create.uid,
                  .gid = create.gid};
   if ((parent.mode & 02000) != 0) {
@@ -242,6 +242,29 @@ NamespaceModel::Error NamespaceModel::change(const Create& create, Ino& subject)
   return std::nullopt;
 }
 
+NamespaceModel::Error NamespaceModel::change(const CreateUnnamed& create, Ino& subject) {
+  if (const Error error = bad_directory(create.parent)) {
+    return error;
+  }
+  if (nodes_.size() == limits_.max_inodes) {
+    return ErrorCode::kNoSpace;
+  }
+  subject = ++last_ino_;
+  const Attributes parent = nodes_.at(create.parent).stored;
+  Node& node = nodes_[subject];
+  node.stored = {.ino = subject,
+                 .generation = generation_,
+                 .atime = create.at,
+                 .mtime = create.at,
+                 .ctime = create.at,
+                 .mode = 0100000 + (create.mode & 07777 & ~(create.umask & 0777)),
+                 .uid = create.uid,
+                 .gid = (parent.mode & 02000) != 0 ? parent.gid : create.gid};
+  node.lookups = 1;
+  node.awaits_name = create.may_be_linked;
+  return std::nullopt;
+}
+
 NamespaceModel::Error NamespaceModel::change(const Link& link, Ino& subject) {
   if (const Error error = bad_place(link.new_parent, link.new_name)) {
     return error;
@@ -256,7 +279,7 @@ NamespaceModel::Error NamespaceModel::change(const Link& link, Ino& subject) {
     return ErrorCode::kNotPermitted;
   }
   const std::uint32_t links = count_links(link.ino);
-  if (links == 0) {
+  if (links == 0 && !nodes_.at(link.ino).awaits_name) {
     return ErrorCode::kNotFound;
   }
   if (links == limits_.max_links) {
@@ -265,6 +288,7 @@ NamespaceModel::Error NamespaceModel::change(const Link& link, Ino& subject) {
   append(link.new_parent, link.new_name, link.ino);
   changed(link.new_parent, link.at);
   nodes_.at(link.ino).stored.ctime = link.at;
+  nodes_.at(link.ino).awaits_name = false;
   subject = link.ino;
   return std::nullopt;
 }
@@ -324,6 +348,9 @@ NamespaceModel::Error NamespaceModel::change(const Rename& rename, Ino& subject)
   if (rename.mode == RenameMode::kNoReplace && to != nullptr) {
     return ErrorCode::kExists;
   }
+  if (exchange && rename.whiteout) {
+    return ErrorCode::kInvalidArgument;
+  }
   subject = from->ino;
   const Ino other = to == nullptr ? 0 : to->ino;
   if (subject == other) {
@@ -353,6 +380,9 @@ NamespaceModel::Error NamespaceModel::change(const Rename& rename, Ino& subject)
       return ErrorCode::kTooManyLinks;
     }
   }
+  if (rename.whiteout && nodes_.size() == limits_.max_inodes) {
+    return ErrorCode::kNoSpace;
+  }
   nodes_.at(subject).stored.ctime = rename.at;
   if (other != 0) {
     nodes_.at(other).stored.ctime = rename.at;
@@ -363,7 +393,20 @@ NamespaceModel::Error NamespaceModel::change(const Rename& rename, Ino& subject)
   } else {
     append(rename.new_parent, rename.new_name, subject);
   }
-  if (!exchange) {
+  if (rename.whiteout) {
+    const Attributes parent = nodes_.at(rename.old_parent).stored;
+    const Ino whiteout = ++last_ino_;
+    nodes_[whiteout].stored = {
+        .ino = whiteout,
+        .generation = generation_,
+        .atime = rename.at,
+        .mtime = rename.at,
+        .ctime = rename.at,
+        .mode = 0020000,
+        .uid = rename.whiteout->uid,
+        .gid = (parent.mode & 02000) != 0 ? parent.gid : rename.whiteout->gid};
+    find(rename.old_parent, rename.old_name)->ino = whiteout;
+  } else if (!exchange) {
     erase(rename.old_parent, rename.old_name);
   }
   changed(rename.old_parent, rename.at);
@@ -393,7 +436,7 @@ NamespaceModel::Error NamespaceModel::change(const SetAttributes& set, Ino& subj
   if (set.mode) {
     stored.mode = (stored.mode & 0170000) + (*set.mode & 07777);
   }
-  if (set.clear_set_id != ClearSetId::kNone && (stored.mode & 0170000) == 0100000) {
+  if (set.clear_set_id != ClearSetId::kNone && (stored.mode & 0170000) != 0040000) {
     stored.mode &= ~04000U;
     if ((stored.mode & 010) != 0 || set.clear_set_id == ClearSetId::kAll) {
       stored.mode &= ~02000U;

@@ -30,6 +30,7 @@ class NamespaceModel {
     std::map<std::string, std::string> xattrs;
     std::uint64_t lookups = 0;
     std::uint64_t opens = 0;
+    bool awaits_name = false;  // made without one; a link may give it
   };
   struct Answer {
     std::optional<ErrorCode> error;
@@ -74,6 +75,7 @@ class NamespaceModel {
 
   // Each changes the tree and sets `subject`, or answers why not.
   Error change(const Create& create, Ino& subject);
+  Error change(const CreateUnnamed& create, Ino& subject);
   Error change(const Link& link, Ino& subject);
   Error change(const Unlink& unlink, Ino& subject);
   Error change(const RemoveDirectory& remove, Ino& subject);

@@ -207,5 +207,47 @@ TEST_F(NamespaceRenameTest, directory_into_a_directory_with_most_links_is_too_ma
   EXPECT_EQ(stat(full).nlink, 4U);
 }
 
+TEST_F(NamespaceRenameTest, whiteout_stays_where_the_name_was) {
+  const Ino ino = file(d1_, "f");
+  Rename leaving{.old_parent = d1_,
+                 .old_name = "f",
+                 .new_parent = d2_,
+                 .new_name = "g",
+                 .whiteout = Whiteout{.uid = 3, .gid = 4},
+                 .at = tick()};
+  ASSERT_TRUE(names().apply(leaving));
+  EXPECT_EQ(ino_of(d2_, "g"), ino);
+  const Attributes whiteout = stat(ino_of(d1_, "f"));
+  EXPECT_EQ(whiteout.mode, static_cast<std::uint32_t>(S_IFCHR));
+  EXPECT_EQ(whiteout.rdev, 0U);
+  EXPECT_EQ(whiteout.nlink, 1U);
+  EXPECT_EQ(whiteout.uid, 3U);
+  EXPECT_EQ(whiteout.gid, 4U);
+  // Of a directory, too: what is left behind is none.
+  directory(d1_, "d");
+  leaving.old_name = "d";
+  leaving.new_name = "e";
+  ASSERT_TRUE(names().apply(leaving));
+  EXPECT_EQ(stat(d1_).nlink, 2U);
+  EXPECT_EQ(stat(d2_).nlink, 3U);
+}
+
+TEST_F(NamespaceRenameTest, whiteout_is_refused_in_an_exchange_and_where_no_inode_is_left) {
+  restart({.max_inodes = 3});
+  const Rename leaving{.old_parent = kRootIno,
+                       .old_name = "a",
+                       .new_parent = kRootIno,
+                       .new_name = "b",
+                       .whiteout = Whiteout{},
+                       .at = tick()};
+  file(kRootIno, "a");
+  file(kRootIno, "b");
+  Rename exchange = leaving;
+  exchange.mode = RenameMode::kExchange;
+  EXPECT_EQ(error_of(names().apply(exchange)), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(error_of(names().apply(leaving)), ErrorCode::kNoSpace);
+  EXPECT_NE(ino_of(kRootIno, "a"), ino_of(kRootIno, "b"));
+}
+
 }  // namespace
 }  // namespace rram

@@ -76,7 +76,7 @@ TEST_F(NamespaceXattrTest, create_and_replace_insist) {
 TEST_F(NamespaceXattrTest, names_are_checked_by_every_call) {
   using namespace std::string_literals;
   const std::vector<std::pair<std::string, ErrorCode>> bad{
-      {"system.posix_acl_access", ErrorCode::kNotSupported},
+      {"system.posix_acl", ErrorCode::kNotSupported},
       {"user", ErrorCode::kNotSupported},
       {"other.a", ErrorCode::kNotSupported},
       {"", ErrorCode::kNotSupported},

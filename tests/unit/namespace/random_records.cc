@@ -75,12 +75,23 @@ Create RandomRecords::create() {
                 .mode = mode(),
                 .uid = static_cast<std::uint32_t>(below(5)),
                 .gid = static_cast<std::uint32_t>(below(5)),
+                .umask = one_in(2) ? 0 : static_cast<std::uint32_t>(below(01000)),
                 .rdev = static_cast<std::uint32_t>(below(5)),
                 .at = instant()};
   if (is_symlink(result.mode) != one_in(30)) {
     result.symlink_target = std::string(below(23), one_in(20) ? '\0' : 't');
   }
   return result;
+}
+
+CreateUnnamed RandomRecords::create_unnamed() {
+  return {.parent = parent(),
+          .mode = static_cast<std::uint32_t>(below(010000)),
+          .uid = static_cast<std::uint32_t>(below(5)),
+          .gid = static_cast<std::uint32_t>(below(5)),
+          .umask = static_cast<std::uint32_t>(below(01000)),
+          .may_be_linked = !one_in(4),
+          .at = instant()};
 }
 
 Rename RandomRecords::rename() {
@@ -91,6 +102,7 @@ Rename RandomRecords::rename() {
           .new_parent = parent(),
           .new_name = name(),
           .mode = kModes[below(kModes.size())],
+          .whiteout = one_in(8) ? std::optional(Whiteout{.uid = 3, .gid = 4}) : std::nullopt,
           .at = instant()};
 }
 
@@ -133,8 +145,11 @@ SetXattr RandomRecords::set_xattr() {
 
 Record RandomRecords::next() {
   const std::uint64_t kind = below(100);
-  if (kind < 22) {
+  if (kind < 20) {
     return create();
+  }
+  if (kind < 22) {
+    return create_unnamed();
   }
   if (kind < 26) {
     return Link{.ino = any_inode(), .new_parent = parent(), .new_name = name(), .at = instant()};

@@ -40,6 +40,7 @@ class RandomRecords {
   std::uint32_t mode();
   Timestamp instant();
   Create create();
+  CreateUnnamed create_unnamed();
   Rename rename();
   SetAttributes set_attributes();
   SetXattr set_xattr();
