@@ -70,7 +70,7 @@ class Worker {
         random_(number) {}
 
   Task<Status> measure() {
-    Result<std::unique_ptr<Lane>> lane = co_await lease_.open_lane(loop_, lane_number_, kTimeoutMs);
+    Result<std::unique_ptr<Lane>> lane = co_await lease_.open_lane(loop_, lane_number_, {kTimeoutMs});
     if (!lane) co_return std::unexpected(lane.error());
     lane_ = std::move(*lane);
     Result<Mapping> arena = Mapping::anonymous(run_.size_bytes * run_.depth, true);
@@ -212,7 +212,7 @@ Status measure_run(EventLoop& loop, HeldLease& lease, const Run& run, const Sett
 
 // Writes everything once, so that no page is touched for the first time while it is measured.
 Task<Status> touch_all(EventLoop& loop, HeldLease& lease, std::uint64_t span_bytes) {
-  Result<std::unique_ptr<Lane>> lane = co_await lease.open_lane(loop, 1, kTimeoutMs);
+  Result<std::unique_ptr<Lane>> lane = co_await lease.open_lane(loop, 1, {kTimeoutMs});
   if (!lane) co_return std::unexpected(lane.error());
   const Result<Mapping> memory = Mapping::anonymous(std::size_t{1} << 20, true);
   if (!memory) co_return std::unexpected(memory.error());

@@ -23,6 +23,8 @@ namespace rram {
 constexpr std::uint64_t kFirstRetryMs = 50;
 constexpr std::uint64_t kLastRetryMs = 2000;
 constexpr std::uint64_t kRetryTimeoutMs = 1000;
+// The mount itself waits longer, while a provider shows that it pins or registers its memory.
+constexpr std::uint64_t kLongestMountMs = 10 * 60 * 1000;
 
 class MountedProvider {
  public:

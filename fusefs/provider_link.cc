@@ -23,9 +23,9 @@ void ProviderLink::submit(Operation& operation) {
   lane_->submit(operation);
 }
 
-Task<Status> ProviderLink::open_lane(std::uint64_t timeout_ms) {
+Task<Status> ProviderLink::open_lane(TimeLimit limit) {
   Result<std::unique_ptr<Lane>> lane =
-      co_await provider_.lease().open_lane(loop_, lane_number_, timeout_ms);
+      co_await provider_.lease().open_lane(loop_, lane_number_, limit);
   if (!lane) co_return std::unexpected(lane.error());
   if (Status announced = (*lane)->announce_arena(arena_); !announced) {
     co_await (*lane)->close();
@@ -36,7 +36,7 @@ Task<Status> ProviderLink::open_lane(std::uint64_t timeout_ms) {
   co_return Status{};
 }
 
-Task<Status> ProviderLink::open() { return open_lane(provider_.timeout_ms()); }
+Task<Status> ProviderLink::open() { return open_lane({provider_.timeout_ms(), kLongestMountMs}); }
 
 void ProviderLink::on_lane_broken(const Error& reason) {
   if (replacing_.is_closed() || lane_ == nullptr) return;
@@ -50,7 +50,7 @@ Task<> ProviderLink::replace_lane() {
   const std::uint64_t timeout_ms = std::min(provider_.timeout_ms(), kRetryTimeoutMs);
   Backoff backoff(kFirstRetryMs, kLastRetryMs);
   while (!replacing_.is_closed()) {
-    const Status opened = co_await open_lane(timeout_ms);
+    const Status opened = co_await open_lane({timeout_ms});
     if (opened) {
       provider_.report_link_up();
       co_return;

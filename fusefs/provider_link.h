@@ -40,7 +40,7 @@ class ProviderLink {
   Task<> close();
 
  private:
-  Task<Status> open_lane(std::uint64_t timeout_ms);
+  Task<Status> open_lane(TimeLimit limit);
   void on_lane_broken(const Error& reason);
   Task<> replace_lane();
 

@@ -163,6 +163,7 @@ Status Requester::connect_providers() {
       .key = std::nullopt,
       .wanted_bytes = share_of(options_.size_bytes, options_.providers.size()),
       .timeout_ms = options_.timeout_ms,
+      .longest_ms = kLongestMountMs,
       .rdma_device = options_.rdma_device,
       .rdma_memories = make_rdma_memories()};
   if (options_.key_file) {

@@ -168,7 +168,7 @@ Task<> Connection::prepare_and_grant(LeaseTerms terms) {
 Task<> Connection::join_and_answer(HeldLeaseView held) {
   const LeaseId id = held.terms.lease_id;
   const auto is_wanted = [this] { return session_.state() == ProviderSession::State::kAttaching; };
-  while (is_wanted() && held.replaced && !context_.leases->has_left(id, *held.replaced)) {
+  while (is_wanted() && !context_.leases->is_alone_in_lane(id, id_)) {
     co_await loop_.sleep_ms(kDepartureCheckMs);
   }
   if (!is_wanted()) co_return;

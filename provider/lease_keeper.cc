@@ -73,7 +73,7 @@ LeaseKeeper::Answer LeaseKeeper::grant(LeaseWish wish) {
                size_text(view->segments.size() * pool_.segment_bytes()),
                pass_descriptors ? ", as shared memory" : "");
     const LeaseTerms terms = terms_of(*id, *token, view->segments.size());
-    return HeldLeaseView{terms, std::move(view->segments), std::nullopt};
+    return HeldLeaseView{terms, std::move(view->segments)};
   }
   if (auto* wait = std::get_if<LeaseMustWait>(&answer)) return *wait;
   return std::get<Error>(std::move(answer));
@@ -110,12 +110,12 @@ Result<HeldLeaseView> LeaseKeeper::attach(const LeaseJoin& join) {
                                        : "a newer connection took this lane's place"});
   }
   const LeaseTerms terms = terms_of(join.id, join.token, view->segments.size());
-  return HeldLeaseView{terms, std::move(view->segments), view->replaced};
+  return HeldLeaseView{terms, std::move(view->segments)};
 }
 
-bool LeaseKeeper::has_left(const LeaseId& id, ConnectionId replaced) const {
+bool LeaseKeeper::is_alone_in_lane(const LeaseId& id, ConnectionId connection) const {
   const std::lock_guard lock(mutex_);
-  return table_.has_left(id, replaced);
+  return table_.is_alone_in_lane(id, connection);
 }
 
 void LeaseKeeper::detach(const LeaseId& id, ConnectionId connection, Departure departure) {

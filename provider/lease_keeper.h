@@ -40,8 +40,7 @@ struct ConnectionOrder {
 // A lease as a connection sees it.
 struct HeldLeaseView {
   LeaseTerms terms;
-  std::vector<std::uint32_t> segments;   // of the pool, in the order of the regions
-  std::optional<ConnectionId> replaced;  // a connection that was told to end: see has_left()
+  std::vector<std::uint32_t> segments;  // of the pool, in the order of the regions
 };
 
 // What a connection asks for that wants to join a lease.
@@ -74,8 +73,8 @@ class LeaseKeeper {
   // See LeaseTable; wish.id and wish.token are chosen here.
   Answer grant(LeaseWish wish);
   Result<HeldLeaseView> attach(const LeaseJoin& join);
-  // The connection that another has replaced can touch nothing any more.
-  [[nodiscard]] bool has_left(const LeaseId& id, ConnectionId replaced) const;
+  // See LeaseTable: those that a data connection has replaced can touch nothing any more.
+  [[nodiscard]] bool is_alone_in_lane(const LeaseId& id, ConnectionId connection) const;
   void detach(const LeaseId& id, ConnectionId connection, Departure departure);
   // The connection will be told kReleased. False: it does not hold that lease (any more).
   bool release(const LeaseId& id, ConnectionId control);

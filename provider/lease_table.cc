@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <ranges>
 #include <utility>
 
 #include "base/size_text.h"
@@ -168,26 +169,26 @@ Result<LeaseView> LeaseTable::attach_data(const LeaseId& id, const LeaseToken& t
                                           std::uint64_t lane, ConnectionId connection) {
   Lease* lease = find(id, token);
   if (lease == nullptr) return fail(ErrorCode::kLost, "there is no such lease");
-  const auto former = std::ranges::find(lease->others, lane, &Other::lane);
-  const bool has_former = former != lease->others.end();
+  // The last of its lane; those before it have been replaced already.
+  const auto formers = lease->others | std::views::reverse;
+  const auto former = std::ranges::find(formers, lane, &Other::lane);
+  const bool has_former = former != formers.end();
   if (!has_former && lease->others.size() >= options_.max_connections_per_lease) {
     return fail(ErrorCode::kUnavailable, fmt::format("a lease has no more than {} data connections",
                                                      options_.max_connections_per_lease));
   }
   LeaseView view{lease->segments, std::nullopt};
-  if (has_former) {
-    view.replaced = former->connection;
-    former->lane = 0;
-  }
+  if (has_former) view.replaced = former->connection;
   lease->others.push_back({connection, lane});
   return view;
 }
 
-bool LeaseTable::has_left(const LeaseId& id, ConnectionId connection) const {
+bool LeaseTable::is_alone_in_lane(const LeaseId& id, ConnectionId connection) const {
   const auto found = leases_.find(id);
   if (found == leases_.end()) return true;
-  return std::ranges::find(found->second.others, connection, &Other::connection) ==
-         found->second.others.end();
+  const std::vector<Other>& others = found->second.others;
+  const auto own = std::ranges::find(others, connection, &Other::connection);
+  return own == others.end() || std::ranges::count(others, own->lane, &Other::lane) == 1;
 }
 
 void LeaseTable::detach(const LeaseId& id, ConnectionId connection, Departure departure,

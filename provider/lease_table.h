@@ -124,8 +124,9 @@ class LeaseTable {
                                    ConnectionId connection);
   Result<LeaseView> attach_data(const LeaseId& id, const LeaseToken& token, std::uint64_t lane,
                                 ConnectionId connection);
-  // Whether that connection, which was attached before, has been detached.
-  [[nodiscard]] bool has_left(const LeaseId& id, ConnectionId connection) const;
+  // Whether `connection` is the only one of its lane that is left: those whose place it took, and
+  // theirs, have been detached.
+  [[nodiscard]] bool is_alone_in_lane(const LeaseId& id, ConnectionId connection) const;
 
   // The connection has ended, with all I/O of it. Unknown ones are ignored: a control connection
   // may have been replaced before.
@@ -154,7 +155,7 @@ class LeaseTable {
   // A data connection, or a control connection that was replaced.
   struct Other {
     ConnectionId connection;
-    std::uint64_t lane;  // 0: control, or replaced
+    std::uint64_t lane;  // 0: control
   };
   struct Lease {
     LeaseToken token;

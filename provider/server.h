@@ -110,12 +110,12 @@ class ProviderServer {
   ServerOptions options_;
   const Admission admission_;
   const std::uint64_t started_ms_;
-  // Outlives the pool: what leases that never got their drop() have registered goes with it, when
-  // all connections have long gone.
-  const std::unique_ptr<VerbsService> verbs_ = VerbsService::create();
   std::vector<Listener> listeners_;
   PoolPlan plan_;
   std::unique_ptr<Pool> pool_;
+  // Goes before the pool, whose memory it has registered for leases that never got their drop(), and
+  // after the connections.
+  const std::unique_ptr<VerbsService> verbs_ = VerbsService::create();
   ProviderContext context_;
   // Outlive the leases, whose scrubber tells connections after the workers have stopped.
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -107,7 +107,8 @@ Task<MaybeLease> take_by_any(EventLoop& loop, Endpoint endpoint, LeaseOptions op
   if (by_verbs) co_return std::move(by_verbs);
   notes.push_back(fmt::format("not verbs: {}", by_verbs.error().message));
   endpoint.scheme = Scheme::kTcp;
-  options.timeout_ms = left_ms(loop, deadline_ns);
+  // As much again, though the provider may have had RDMA wait for longer.
+  options.timeout_ms = std::max(left_ms(loop, deadline_ns), options.timeout_ms);
   MaybeLease lease = co_await TcpLease::take(loop, endpoint, options);
   co_return std::move(lease);
 }

@@ -31,9 +31,17 @@ struct LeaseOptions {
   std::optional<PresharedKey> key;
   std::uint64_t wanted_bytes = 0;   // 0: all that is free
   std::uint64_t timeout_ms = 5000;  // connecting, handshake and grant together
+  std::uint64_t longest_ms = 0;     // TimeLimit::longest_ms, for what timeout_ms is for
   std::string rdma_device;          // verbs: the only device to use; empty: any
   // verbs: what the leases of one mount share (connector.h); null: this lease has its own.
   std::shared_ptr<LocalMemories> rdma_memories;
+};
+
+// How long an attempt may take: `timeout_ms`, and longer, up to `longest_ms` in all, while the
+// provider shows that it works on it (pins or registers memory).
+struct TimeLimit {
+  std::uint64_t timeout_ms = 0;
+  std::uint64_t longest_ms = 0;  // less than timeout_ms: no longer than that
 };
 
 class HeldLease {
@@ -55,7 +63,7 @@ class HeldLease {
   // of which nothing can arrive at the provider any more when this resumes. kLost: the provider
   // came back without this lease; its data will never be readable again.
   virtual Task<Result<std::unique_ptr<Lane>>> open_lane(EventLoop& loop, std::uint64_t lane,
-                                                        std::uint64_t timeout_ms) = 0;
+                                                        TimeLimit limit) = 0;
 
   // The control connection has ended by itself (called once per connection, from the loop; at once,
   // if it has ended before anybody asked).

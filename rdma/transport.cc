@@ -27,10 +27,6 @@ void Lane::submit(Operation& operation) {
   assert(operation.group != nullptr && operation.region != nullptr);
   ++stats_.in_flight;
   if (broken_) return complete(operation, ErrorCode::kDisconnected);
-  const bool is_write = operation.kind == Operation::Kind::kWrite;
-  if (is_write && identity_.fence && identity_.fence->is_up()) {
-    return complete(operation, ErrorCode::kDisconnected);
-  }
   const std::size_t length_bytes = operation.local.size();
   if (length_bytes > kMaxOperationBytes ||
       !range_is_inside(operation.offset_bytes, length_bytes, operation.region->length_bytes)) {
@@ -38,6 +34,10 @@ void Lane::submit(Operation& operation) {
   }
   if (operation.deadline_ns <= loop_.now_ns()) return complete(operation, ErrorCode::kTimedOut);
   if (length_bytes == 0) return complete(operation, std::nullopt);
+  const bool is_write = operation.kind == Operation::Kind::kWrite;
+  if (is_write && identity_.fence && identity_.fence->is_up()) {
+    return complete(operation, ErrorCode::kDisconnected);
+  }
   operation.is_under_way = true;
   if (is_write) ++writes_in_flight_;
   do_submit(operation);

@@ -37,13 +37,14 @@ ControlConnection::~ControlConnection() {
 
 Task<Status> ControlConnection::take_lease() {
   const std::uint64_t deadline_ns = loop_.now_ns() + options_.timeout_ms * kNsPerMs;
+  const std::uint64_t longest_ns = loop_.now_ns() + options_.longest_ms * kNsPerMs;
   Result<std::unique_ptr<ByteChannel>> channel =
       co_await dialer_->dial(loop_, std::nullopt, deadline_ns);
   if (!channel) co_return std::unexpected(channel.error());
   const TakeLease goal{options_.wanted_bytes, names_ == MemoryNames::kDescriptors};
   driver_ = std::make_unique<SessionDriver>(
       loop_, std::move(*channel), session_options(Role::kControl, goal, options_.timeout_ms));
-  Result<Established> established = co_await driver_->establish(deadline_ns);
+  Result<Established> established = co_await driver_->establish(deadline_ns, longest_ns);
   if (!established) {
     driver_.reset();
     co_return std::unexpected(established.error());
@@ -98,7 +99,8 @@ Task<Status> ControlConnection::reconnect(std::uint64_t timeout_ms) {
   if (!channel) co_return std::unexpected(channel.error());
   driver_ = std::make_unique<SessionDriver>(loop_, std::move(*channel),
                                             session_options(Role::kControl, joining_, timeout_ms));
-  const Result<Established> established = co_await driver_->establish(deadline_ns);
+  const Result<Established> established =
+      co_await driver_->establish(deadline_ns, deadline_ns);
   if (!established) {
     driver_.reset();
     co_return std::unexpected(established.error());
@@ -116,8 +118,9 @@ Task<> ControlConnection::release(std::uint64_t timeout_ms) {
 }
 
 Task<Result<DataConnection>> ControlConnection::open_data(EventLoop& loop, std::uint64_t lane,
-                                                          std::uint64_t timeout_ms) const {
-  const std::uint64_t deadline_ns = loop.now_ns() + timeout_ms * kNsPerMs;
+                                                          TimeLimit limit) const {
+  const std::uint64_t deadline_ns = loop.now_ns() + limit.timeout_ms * kNsPerMs;
+  const std::uint64_t longest_ns = loop.now_ns() + limit.longest_ms * kNsPerMs;
   Result<std::unique_ptr<ByteChannel>> channel =
       co_await dialer_->dial(loop, joining_.terms.lease_id, deadline_ns);
   if (!channel) co_return std::unexpected(channel.error());
@@ -125,8 +128,8 @@ Task<Result<DataConnection>> ControlConnection::open_data(EventLoop& loop, std::
   joining.lane = lane;
   joining.wants_regions = names_ == MemoryNames::kKeys;
   SessionDriver driver(loop, std::move(*channel),
-                       session_options(Role::kData, std::move(joining), timeout_ms));
-  Result<Established> established = co_await driver.establish(deadline_ns);
+                       session_options(Role::kData, std::move(joining), limit.timeout_ms));
+  Result<Established> established = co_await driver.establish(deadline_ns, longest_ns);
   if (!established) co_return std::unexpected(established.error());
   fence_->lower(lane);
   co_return DataConnection{driver.take_channel(), {lane, fence_}, std::move(established->regions)};

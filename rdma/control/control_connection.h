@@ -72,7 +72,7 @@ class ControlConnection {
 
   // The data connection of a lane (HeldLease::open_lane), for the thread that runs `loop`.
   Task<Result<DataConnection>> open_data(EventLoop& loop, std::uint64_t lane,
-                                         std::uint64_t timeout_ms) const;
+                                         TimeLimit limit) const;
 
  private:
   ControlConnection(EventLoop& loop, std::unique_ptr<Dialer> dialer, LeaseOptions options,

@@ -42,13 +42,18 @@ class Failures {
 Task<Result<std::vector<Dialer::Way>>> Dialer::find_ways(EventLoop& loop,
                                                          std::uint64_t deadline_ns) const {
   std::vector<Way> ways;
+  Failures failures;
   std::size_t host = 0;
   for (const Endpoint& single : single_hosts(endpoint_)) {
     Result<std::vector<SocketAddress>> found = co_await resolve(loop, single, deadline_ns);
-    if (!found) co_return std::unexpected(found.error());
+    if (!found) {
+      failures.add(std::move(found.error()));
+      continue;
+    }
     for (const SocketAddress& address : *found) ways.push_back({host, single, address});
     ++host;
   }
+  if (ways.empty()) co_return std::unexpected(failures.error());
   co_return std::move(ways);
 }
 

@@ -31,8 +31,10 @@ std::uint64_t ns_of_ms(std::uint64_t time_ms) {
 
 }  // namespace
 
-Task<Result<Established>> SessionDriver::establish(std::uint64_t deadline_ns) {
+Task<Result<Established>> SessionDriver::establish(std::uint64_t deadline_ns,
+                                                     std::uint64_t longest_ns) {
   deadline_ns_ = deadline_ns;
+  longest_ns_ = longest_ns;
   perform(session_.start(loop_.now_ms()));
   while (!is_established_ && !is_cut()) {
     co_await step(deadline_ns_);
@@ -65,13 +67,15 @@ Error SessionDriver::out_of_time() const {
 
 // Memory that is being zeroed or pinned is worth waiting for as long as it becomes less.
 void SessionDriver::note_delay(const LeaseDelayed& delayed) {
-  const bool is_headway = delayed_ && delayed.reclaiming_bytes < delayed_->reclaiming_bytes;
+  const bool is_headway = delayed_ && delayed.reclaiming_bytes < least_missing_bytes_;
   delayed_ = delayed;
+  least_missing_bytes_ = std::min(least_missing_bytes_, delayed.reclaiming_bytes);
   if (is_headway) allow_more_time();
 }
 
 void SessionDriver::allow_more_time() {
-  deadline_ns_ = std::max(deadline_ns_, loop_.now_ns() + reply_limit_ns_);
+  const std::uint64_t due_ns = std::min(longest_ns_, loop_.now_ns() + reply_limit_ns_);
+  deadline_ns_ = std::max(deadline_ns_, due_ns);
 }
 
 void SessionDriver::keep_alive(std::function<void(const Error&)> on_ended,

@@ -49,8 +49,9 @@ class SessionDriver {
   SessionDriver& operator=(const SessionDriver&) = delete;
 
   // From HELLO to the lease. The failure is the session's reason, or kTimedOut at `deadline_ns`,
-  // which moves on while the provider shows that it makes headway; the channel is closed then.
-  Task<Result<Established>> establish(std::uint64_t deadline_ns);
+  // which moves on, as far as `longest_ns`, while the provider shows that it makes headway; the
+  // channel is closed then.
+  Task<Result<Established>> establish(std::uint64_t deadline_ns, std::uint64_t longest_ns);
 
   // A data connection after establish(): nothing has been read beyond the handshake.
   std::unique_ptr<ByteChannel> take_channel() { return std::move(channel_); }
@@ -90,7 +91,8 @@ class SessionDriver {
   std::unique_ptr<ByteChannel> channel_;
   std::string provider_text_;
   const std::uint64_t reply_limit_ns_;
-  std::uint64_t deadline_ns_ = 0;  // of establish()
+  std::uint64_t deadline_ns_ = 0;  // of establish(), and how far it may move
+  std::uint64_t longest_ns_ = 0;
   RequesterSession session_;
   FrameReader reader_;
   std::array<std::byte, kReceiveBytes> receive_buffer_;
@@ -98,6 +100,7 @@ class SessionDriver {
   Established established_;
   bool is_established_ = false;
   std::optional<LeaseDelayed> delayed_;  // the last that the provider said
+  std::uint64_t least_missing_bytes_ = UINT64_MAX;
   std::optional<Error> ended_;
   Gate gate_;
   std::function<void(const Error&)> on_ended_;

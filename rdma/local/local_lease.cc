@@ -88,7 +88,7 @@ LocalLease::LocalLease(const Endpoint& endpoint, Mapping memory, std::vector<Rem
 std::string_view LocalLease::transport_name() const { return memory_ ? "local" : "null"; }
 
 Task<Result<std::unique_ptr<Lane>>> LocalLease::open_lane(EventLoop& loop, std::uint64_t /*lane*/,
-                                                          std::uint64_t /*timeout_ms*/) {
+                                                          TimeLimit /*limit*/) {
   co_return std::make_unique<LocalLane>(loop, memory_.bytes());
 }
 

@@ -30,7 +30,7 @@ class LocalLease final : public HeldLease {
   [[nodiscard]] std::string provider_text() const override { return endpoint_text(endpoint_); }
   [[nodiscard]] const std::vector<RemoteRegion>& regions() const override { return regions_; }
   Task<Result<std::unique_ptr<Lane>>> open_lane(EventLoop& loop, std::uint64_t lane,
-                                                std::uint64_t timeout_ms) override;
+                                                TimeLimit limit) override;
   Task<Status> reconnect(std::uint64_t timeout_ms) override;
   Task<> release(std::uint64_t timeout_ms) override;
 

@@ -20,8 +20,6 @@ constexpr std::array<std::string_view, 9> kStateNames = {
     "HELLO", "AUTH", "READY", "GRANTING", "ATTACHING", "LEASED", "RELEASING", "ATTACHED", "CLOSED"};
 
 constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
-// Well below any reply limit of a requester.
-constexpr std::uint64_t kPendingIntervalMs = 500;
 
 template <typename Action>
 void add(ProviderActions& actions, Action action) {

@@ -312,7 +312,8 @@ RequesterActions RequesterSession::on_lease_grant(std::span<const std::byte> bod
 }
 
 RequesterActions RequesterSession::on_pending(std::uint64_t now_ms) {
-  unanswered_.front().deadline_ms = now_ms + options_.reply_limit_ms;
+  constexpr std::uint64_t kLeastMs = kPendingIntervalsGranted * kPendingIntervalMs;
+  unanswered_.front().deadline_ms = now_ms + std::max(options_.reply_limit_ms, kLeastMs);
   return one(AnswerPending{});
 }
 

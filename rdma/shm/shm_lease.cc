@@ -50,7 +50,7 @@ void ShmLease::begin_life() {
 }
 
 Task<Result<std::unique_ptr<Lane>>> ShmLease::open_lane(EventLoop& loop, std::uint64_t /*lane*/,
-                                                        std::uint64_t /*timeout_ms*/) {
+                                                        TimeLimit /*limit*/) {
   std::shared_ptr<ProviderLife> provider_life = life();
   if (provider_life->is_over()) {
     co_return fail(ErrorCode::kDisconnected, provider_life->reason().message);

@@ -20,7 +20,7 @@ class ShmLease final : public ControlledLease {
 
   [[nodiscard]] std::string_view transport_name() const override { return "shm"; }
   Task<Result<std::unique_ptr<Lane>>> open_lane(EventLoop& loop, std::uint64_t lane,
-                                                std::uint64_t timeout_ms) override;
+                                                TimeLimit limit) override;
   Task<Status> reconnect(std::uint64_t timeout_ms) override;
   Task<> release(std::uint64_t timeout_ms) override;
 

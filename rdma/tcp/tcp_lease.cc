@@ -16,8 +16,8 @@ Task<Result<std::unique_ptr<HeldLease>>> TcpLease::take(EventLoop& loop, Endpoin
 }
 
 Task<Result<std::unique_ptr<Lane>>> TcpLease::open_lane(EventLoop& loop, std::uint64_t lane,
-                                                        std::uint64_t timeout_ms) {
-  Result<DataConnection> data = co_await control().open_data(loop, lane, timeout_ms);
+                                                        TimeLimit limit) {
+  Result<DataConnection> data = co_await control().open_data(loop, lane, limit);
   if (!data) co_return std::unexpected(data.error());
   UniqueFd socket = static_cast<SocketChannel&>(*data->channel).take_socket();
   co_return std::make_unique<TcpLane>(loop, std::move(socket), provider_text(),

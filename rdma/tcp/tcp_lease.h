@@ -17,7 +17,7 @@ class TcpLease final : public ControlledLease {
 
   [[nodiscard]] std::string_view transport_name() const override { return "tcp"; }
   Task<Result<std::unique_ptr<Lane>>> open_lane(EventLoop& loop, std::uint64_t lane,
-                                                std::uint64_t timeout_ms) override;
+                                                TimeLimit limit) override;
 
  private:
   using ControlledLease::ControlledLease;

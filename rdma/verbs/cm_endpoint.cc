@@ -12,18 +12,6 @@ namespace rram {
 
 namespace {
 
-Result<UniqueCmChannel> make_channel() {
-  UniqueCmChannel channel(rdma_create_event_channel());
-  if (!channel) {
-    return fail(ErrorCode::kUnavailable, no_rdma_text(errno));
-  }
-  const int flags = ::fcntl(channel->fd, F_GETFL);
-  if (flags < 0 || ::fcntl(channel->fd, F_SETFL, flags | O_NONBLOCK) != 0) {
-    return fail_errno(errno, "cannot make the RDMA event channel non-blocking");
-  }
-  return channel;
-}
-
 CmEvent copy_of(const rdma_cm_event& event) {
   CmEvent copy;
   copy.type = event.event;
@@ -48,12 +36,24 @@ std::string no_rdma_text(int errno_value) {
       std::strerror(errno_value));
 }
 
+Result<UniqueCmChannel> make_cm_channel() {
+  UniqueCmChannel channel(rdma_create_event_channel());
+  if (!channel) {
+    return fail(ErrorCode::kUnavailable, no_rdma_text(errno));
+  }
+  const int flags = ::fcntl(channel->fd, F_GETFL);
+  if (flags < 0 || ::fcntl(channel->fd, F_SETFL, flags | O_NONBLOCK) != 0) {
+    return fail_errno(errno, "cannot make the RDMA event channel non-blocking");
+  }
+  return channel;
+}
+
 std::string cm_event_text(const CmEvent& event) {
   return fmt::format("{} (status {})", rdma_event_str(event.type), event.status);
 }
 
 Result<std::unique_ptr<CmEndpoint>> CmEndpoint::create(EventLoop& loop) {
-  Result<UniqueCmChannel> channel = make_channel();
+  Result<UniqueCmChannel> channel = make_cm_channel();
   if (!channel) return std::unexpected(channel.error());
   rdma_cm_id* id = nullptr;
   if (rdma_create_id(channel->get(), &id, nullptr, RDMA_PS_TCP) != 0) {
@@ -62,13 +62,9 @@ Result<std::unique_ptr<CmEndpoint>> CmEndpoint::create(EventLoop& loop) {
   return std::unique_ptr<CmEndpoint>(new CmEndpoint(loop, std::move(*channel), UniqueCmId(id)));
 }
 
-Result<std::unique_ptr<CmEndpoint>> CmEndpoint::adopt(EventLoop& loop, UniqueCmId id) {
-  Result<UniqueCmChannel> channel = make_channel();
-  if (!channel) return std::unexpected(channel.error());
-  if (rdma_migrate_id(id.get(), channel->get()) != 0) {
-    return fail_errno(errno, "cannot take over an RDMA connection request");
-  }
-  return std::unique_ptr<CmEndpoint>(new CmEndpoint(loop, std::move(*channel), std::move(id)));
+std::unique_ptr<CmEndpoint> CmEndpoint::adopt(EventLoop& loop, UniqueCmChannel channel,
+                                              UniqueCmId id) {
+  return std::unique_ptr<CmEndpoint>(new CmEndpoint(loop, std::move(channel), std::move(id)));
 }
 
 CmEndpoint::CmEndpoint(EventLoop& loop, UniqueCmChannel channel, UniqueCmId id)

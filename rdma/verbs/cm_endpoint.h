@@ -32,6 +32,8 @@ struct CmEvent {
 
 // Why an event channel could not be made.
 std::string no_rdma_text(int errno_value);
+// An event channel that does not block. kUnavailable, with the remedy.
+Result<UniqueCmChannel> make_cm_channel();
 
 // "RDMA_CM_EVENT_REJECTED (status 8)"
 std::string cm_event_text(const CmEvent& event);
@@ -40,8 +42,8 @@ class CmEndpoint {
  public:
   // A new id. kUnavailable, with the remedy: this host has no RDMA connection manager.
   static Result<std::unique_ptr<CmEndpoint>> create(EventLoop& loop);
-  // An id that came with a connection request, moved to this loop.
-  static Result<std::unique_ptr<CmEndpoint>> adopt(EventLoop& loop, UniqueCmId id);
+  // An id that came with a connection request, with an event channel of its own.
+  static std::unique_ptr<CmEndpoint> adopt(EventLoop& loop, UniqueCmChannel channel, UniqueCmId id);
   ~CmEndpoint();
   CmEndpoint(const CmEndpoint&) = delete;
   CmEndpoint& operator=(const CmEndpoint&) = delete;

@@ -6,6 +6,8 @@
 
 #include <memory>
 
+#include "base/result.h"
+
 namespace rram {
 
 namespace detail {
@@ -23,7 +25,7 @@ struct VerbsDeleter {
 // no id is on it any more, and would take domains and registrations with it that are still known
 // here.
 struct ProtectionDomainDeleter {
-  std::unique_ptr<ibv_context*, VerbsDeleter> devices{rdma_get_devices(nullptr)};
+  std::unique_ptr<ibv_context*, VerbsDeleter> device;  // a list of librdmacm with one entry
   void operator()(ibv_pd* domain) const { ibv_dealloc_pd(domain); }
 };
 // A queue pair that librdmacm made goes by the id that it was made on.
@@ -42,6 +44,8 @@ struct QueuePairDeleter {
 using UniqueCmChannel = std::unique_ptr<rdma_event_channel, detail::VerbsDeleter>;
 using UniqueCmId = std::unique_ptr<rdma_cm_id, detail::VerbsDeleter>;
 using UniqueProtectionDomain = std::unique_ptr<ibv_pd, detail::ProtectionDomainDeleter>;
+// Scans the host's devices: not for the data path. kUnavailable: the device has gone.
+Result<UniqueProtectionDomain> make_protection_domain(ibv_context& device);
 using UniqueMemoryRegion = std::unique_ptr<ibv_mr, detail::VerbsDeleter>;
 using UniqueCompletionChannel = std::unique_ptr<ibv_comp_channel, detail::VerbsDeleter>;
 using UniqueCompletionQueue = std::unique_ptr<ibv_cq, detail::VerbsDeleter>;

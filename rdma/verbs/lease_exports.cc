@@ -104,16 +104,14 @@ class LeaseExport::Registration {
 };
 
 Result<std::shared_ptr<LeaseExport>> LeaseExport::create(ibv_context& device) {
-  UniqueProtectionDomain domain(ibv_alloc_pd(&device));
-  if (!domain) {
-    return fail_errno(errno, fmt::format("cannot make a protection domain on {}",
-                                         ibv_get_device_name(device.device)));
-  }
-  return std::shared_ptr<LeaseExport>(new LeaseExport(std::move(domain)));
+  Result<UniqueProtectionDomain> domain = make_protection_domain(device);
+  if (!domain) return std::unexpected(domain.error());
+  return std::shared_ptr<LeaseExport>(new LeaseExport(std::move(*domain)));
 }
 
 Task<Status> LeaseExport::registered(EventLoop& loop, std::vector<std::span<std::byte>> regions,
-                                     std::vector<unsigned> cpus) {
+                                     std::vector<unsigned> cpus,
+                                     std::function<bool()> is_wanted) {
   const Status begun = begin(std::move(regions), std::move(cpus));
   if (!begun) co_return begun;
   for (std::uint64_t pause_ms = kFirstPauseMs;;
@@ -124,15 +122,18 @@ Task<Status> LeaseExport::registered(EventLoop& loop, std::vector<std::span<std:
       if (state_ == State::kFailed) co_return std::unexpected(*failure_);
       if (state_ == State::kRevoked) co_return fail(ErrorCode::kCancelled, "the lease is over");
     }
+    if (!is_wanted()) co_return fail(ErrorCode::kCancelled, "the requester has gone");
     co_await loop.sleep_ms(pause_ms);
   }
 }
 
 Status LeaseExport::begin(std::vector<std::span<std::byte>> regions, std::vector<unsigned> cpus) {
   if (Status status = check_limits(*domain_->context, regions); !status) return status;
+  std::jthread former;  // has ended, or is about to: it is joined after the lock
   const std::lock_guard lock(mutex_);
   // What has failed is tried again: the limit may have been raised.
   if (state_ != State::kEmpty && state_ != State::kFailed) return {};
+  former = std::move(registrar_);
   try {
     registrar_ = std::jthread([this, regions = std::move(regions), cpus = std::move(cpus)] {
       finish(Registration(*domain_, regions, cpus, is_called_off_).run());
@@ -180,21 +181,34 @@ void LeaseExport::revoke() {
   regions.swap(regions_);
 }
 
+std::shared_ptr<LeaseExport> LeaseExports::on_device(
+    const std::vector<std::shared_ptr<LeaseExport>>& exports, const ibv_context& device) {
+  const auto found = std::ranges::find_if(exports, [&device](const auto& exported) {
+    return exported->domain().context == &device;
+  });
+  return found == exports.end() ? nullptr : *found;
+}
+
 void LeaseExports::open(const LeaseId& lease) {
   const std::lock_guard lock(mutex_);
   exports_.try_emplace(lease);
 }
 
 Result<std::shared_ptr<LeaseExport>> LeaseExports::find(const LeaseId& lease, ibv_context& device) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = exports_.find(lease);
+    if (found == exports_.end()) return nullptr;
+    if (std::shared_ptr<LeaseExport> known = on_device(found->second, device)) return known;
+  }
+  Result<std::shared_ptr<LeaseExport>> made = LeaseExport::create(device);
+  if (!made) return made;
   const std::lock_guard lock(mutex_);
   const auto found = exports_.find(lease);
   if (found == exports_.end()) return nullptr;
-  const auto on_device = std::ranges::find_if(found->second, [&device](const auto& exported) {
-    return exported->domain().context == &device;
-  });
-  if (on_device != found->second.end()) return *on_device;
-  Result<std::shared_ptr<LeaseExport>> made = LeaseExport::create(device);
-  if (made) found->second.push_back(*made);
+  // Another connection may have been quicker.
+  if (std::shared_ptr<LeaseExport> known = on_device(found->second, device)) return known;
+  found->second.push_back(*made);
   return made;
 }
 

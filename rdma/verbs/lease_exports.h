@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -37,9 +38,10 @@ class LeaseExport {
 
   // Registers all regions, several at a time, on threads of its own, unless somebody has begun it
   // before; resumes when it is done. It takes long for large memory. `cpus`: where, because whoever
-  // asks may be pinned. kUnavailable names the limit that stands against it.
+  // asks may be pinned. kUnavailable names the limit that stands against it. kCancelled once
+  // `is_wanted` says no; the registration goes on, for whoever asks next, until revoke().
   Task<Status> registered(EventLoop& loop, std::vector<std::span<std::byte>> regions,
-                          std::vector<unsigned> cpus);
+                          std::vector<unsigned> cpus, std::function<bool()> is_wanted);
   // After registered(): in the order of the regions.
   [[nodiscard]] std::vector<RegionEntry> entries() const;
 
@@ -79,6 +81,9 @@ class LeaseExports {
   void drop(const LeaseId& lease);
 
  private:
+  static std::shared_ptr<LeaseExport> on_device(
+      const std::vector<std::shared_ptr<LeaseExport>>& exports, const ibv_context& device);
+
   const std::vector<unsigned> cpus_ = usable_cpus();
   std::mutex mutex_;  // guards exports_
   std::map<LeaseId, std::vector<std::shared_ptr<LeaseExport>>> exports_;

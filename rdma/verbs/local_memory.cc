@@ -39,12 +39,9 @@ Result<UniqueMemoryRegion> register_memory(ibv_pd& domain, std::span<std::byte> 
 }
 
 Result<std::shared_ptr<LocalMemory>> LocalMemory::create(ibv_context& device) {
-  UniqueProtectionDomain domain(ibv_alloc_pd(&device));
-  if (!domain) {
-    return fail_errno(errno, fmt::format("cannot make a protection domain on {}",
-                                         ibv_get_device_name(device.device)));
-  }
-  return std::shared_ptr<LocalMemory>(new LocalMemory(std::move(domain)));
+  Result<UniqueProtectionDomain> domain = make_protection_domain(device);
+  if (!domain) return std::unexpected(domain.error());
+  return std::shared_ptr<LocalMemory>(new LocalMemory(std::move(*domain)));
 }
 
 Result<std::shared_ptr<ibv_mr>> LocalMemory::announce(std::span<std::byte> arena) {

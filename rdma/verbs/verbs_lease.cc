@@ -17,8 +17,8 @@ Task<Result<std::unique_ptr<HeldLease>>> VerbsLease::take(EventLoop& loop, Endpo
 }
 
 Task<Result<std::unique_ptr<Lane>>> VerbsLease::open_lane(EventLoop& loop, std::uint64_t lane,
-                                                          std::uint64_t timeout_ms) {
-  Result<DataConnection> data = co_await control().open_data(loop, lane, timeout_ms);
+                                                          TimeLimit limit) {
+  Result<DataConnection> data = co_await control().open_data(loop, lane, limit);
   if (!data) co_return std::unexpected(data.error());
   std::unique_ptr<VerbsChannel> channel(static_cast<VerbsChannel*>(data->channel.release()));
   Result<std::shared_ptr<LocalMemory>> memory = memories_->of(*channel->endpoint().id()->verbs);

@@ -19,7 +19,7 @@ class VerbsLease final : public ControlledLease {
 
   [[nodiscard]] std::string_view transport_name() const override { return "verbs"; }
   Task<Result<std::unique_ptr<Lane>>> open_lane(EventLoop& loop, std::uint64_t lane,
-                                                std::uint64_t timeout_ms) override;
+                                                TimeLimit limit) override;
 
  private:
   VerbsLease(std::unique_ptr<ControlConnection> control, std::shared_ptr<LocalMemories> memories)

@@ -39,7 +39,7 @@ Result<std::unique_ptr<CmEndpoint>> make_listening(EventLoop& loop,
   return endpoint;
 }
 
-// Nothing if the request was not one of this protocol, and is answered.
+// Nothing if the request was not one of this protocol, and is answered, or cannot be taken.
 std::optional<VerbsRequest> request_of(const CmEvent& event) {
   UniqueCmId id(event.id);
   const Result<ConnectData> data = decode_connect_data(event.private_data);
@@ -47,7 +47,13 @@ std::optional<VerbsRequest> request_of(const CmEvent& event) {
     reject(std::move(id), data.error().message);
     return std::nullopt;
   }
+  Result<UniqueCmChannel> channel = make_cm_channel();
+  if (!channel || rdma_migrate_id(id.get(), channel->get()) != 0) {
+    reject(std::move(id), "the provider's host has no descriptor left");
+    return std::nullopt;
+  }
   VerbsRequest request;
+  request.channel = std::move(*channel);
   request.data = *data;
   request.responder_resources = event.responder_resources;
   request.initiator_depth = event.initiator_depth;

@@ -21,7 +21,8 @@ namespace rram {
 
 // A connection request. Whoever drops it has not answered it: the requester's attempt times out.
 struct VerbsRequest {
-  UniqueCmId id;
+  UniqueCmChannel channel;  // of the id alone: it outlives the listener's
+  UniqueCmId id;            // after the channel: it goes first
   ConnectData data{};
   sockaddr_storage peer{};
   std::uint8_t responder_resources = 0;

@@ -1,7 +1,5 @@
 #include "rdma/verbs/verbs_provider_channel.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -11,13 +9,6 @@
 namespace rram {
 
 namespace {
-
-// For one connection alone.
-Result<std::shared_ptr<ibv_pd>> make_domain(ibv_context& device) {
-  UniqueProtectionDomain domain(ibv_alloc_pd(&device));
-  if (!domain) return fail_errno(errno, "cannot make an RDMA protection domain");
-  return std::shared_ptr<ibv_pd>(std::move(domain));
-}
 
 Status answer(VerbsChannel& channel, const VerbsRequest& request) {
   ibv_device_attr limits{};
@@ -81,15 +72,15 @@ Result<std::unique_ptr<VerbsProviderChannel>> VerbsProviderChannel::accept(Event
   std::shared_ptr<void> owner = *exported;
   ibv_pd* domain = *exported ? &(*exported)->domain() : nullptr;
   if (domain == nullptr) {
-    Result<std::shared_ptr<ibv_pd>> own = make_domain(device);
+    Result<UniqueProtectionDomain> own = make_protection_domain(device);
     if (!own) return std::unexpected(own.error());
     domain = own->get();
-    owner = std::move(*own);
+    owner = std::shared_ptr<ibv_pd>(std::move(*own));
   }
-  Result<std::unique_ptr<CmEndpoint>> endpoint = CmEndpoint::adopt(loop, std::move(request.id));
-  if (!endpoint) return std::unexpected(endpoint.error());
+  std::unique_ptr<CmEndpoint> endpoint =
+      CmEndpoint::adopt(loop, std::move(request.channel), std::move(request.id));
   Result<std::unique_ptr<VerbsChannel>> channel =
-      VerbsChannel::create(*endpoint, std::move(owner), *domain, {.is_guarded = true});
+      VerbsChannel::create(endpoint, std::move(owner), *domain, {.is_guarded = true});
   if (!channel) return std::unexpected(channel.error());
   const Status answered = answer(**channel, request);
   if (answered) {
@@ -112,7 +103,8 @@ Task<Status> VerbsProviderChannel::prepare(LeaseId id, std::vector<std::span<std
   const Result<std::shared_ptr<LeaseExport>> exported =
       exports_.find(id, *channel_->endpoint().id()->verbs);
   if (!exported) co_return std::unexpected(exported.error());
-  Status status = co_await (*exported)->registered(loop_, std::move(regions), exports_.cpus());
+  Status status = co_await (*exported)->registered(
+      loop_, std::move(regions), exports_.cpus(), [this] { return !channel_->has_ended(); });
   co_return std::move(status);
 }
 
@@ -121,7 +113,8 @@ Task<Result<std::vector<RegionEntry>>> VerbsProviderChannel::join(
   if (!export_ || id != lease_) {
     co_return fail(ErrorCode::kRefused, "this RDMA connection was made for another lease");
   }
-  Status status = co_await export_->registered(loop_, std::move(regions), exports_.cpus());
+  Status status = co_await export_->registered(
+      loop_, std::move(regions), exports_.cpus(), [this] { return !channel_->has_ended(); });
   if (status) status = channel_->queue_pair().allow_remote_access();
   if (!status) co_return std::unexpected(status.error());
   co_return export_->entries();

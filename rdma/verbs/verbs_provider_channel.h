@@ -5,7 +5,6 @@
 
 #include <memory>
 
-#include "base/gate.h"
 #include "rdma/control/provider_channel.h"
 #include "rdma/verbs/lease_exports.h"
 #include "rdma/verbs/verbs_channel.h"

@@ -34,6 +34,9 @@ inline constexpr std::uint32_t kMinHeartbeatIntervalMs = 10;
 inline constexpr std::uint32_t kMaxHeartbeatIntervalMs = 60'000;
 inline constexpr std::uint32_t kMaxGraceMs = 86'400'000;
 inline constexpr std::uint32_t kMaxRetryMs = 60'000;
+// How often PENDING comes while an answer takes time; who waits grants at least some of these.
+inline constexpr std::uint32_t kPendingIntervalMs = 100;
+inline constexpr std::uint32_t kPendingIntervalsGranted = 5;
 // Intervals of silence after which the peer counts as gone.
 inline constexpr std::uint32_t kMissedHeartbeats = 5;
 

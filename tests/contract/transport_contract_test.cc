@@ -45,7 +45,7 @@ class TransportContract : public testing::TestWithParam<WorldKind> {
     return std::move(*lease);
   }
   std::unique_ptr<Lane> open(HeldLease& lease, std::uint64_t number = 1) {
-    auto lane = run_task(*loop_, lease.open_lane(*loop_, number, kTimeoutMs));
+    auto lane = run_task(*loop_, lease.open_lane(*loop_, number, {kTimeoutMs}));
     EXPECT_TRUE(lane.has_value()) << lane.error().message;
     EXPECT_TRUE((*lane)->announce_arena(arena()));
     return std::move(*lane);
@@ -374,7 +374,7 @@ TEST_P(TransportContract, the_end_of_the_provider_completes_what_is_in_flight) {
 void use_lane_on_this_thread(HeldLease& lease, std::uint32_t seed, std::atomic<int>& ready,
                              const std::atomic<bool>& stop) {
   const std::unique_ptr<EventLoop> loop = make_loop();
-  auto lane = run_task(*loop, lease.open_lane(*loop, seed + 1, kTimeoutMs));
+  auto lane = run_task(*loop, lease.open_lane(*loop, seed + 1, {kTimeoutMs}));
   ASSERT_TRUE(lane.has_value()) << lane.error().message;
   ASSERT_TRUE((*lane)->announce_arena(arena()));
   const RemoteRegion& region = lease.regions().front();

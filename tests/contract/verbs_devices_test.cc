@@ -67,7 +67,7 @@ class VerbsDevices : public testing::Test {
 
   // The lane, and the name of the device that it goes over.
   std::string open_lane(std::uint64_t number) {
-    auto data = run_task(*loop_, control_->open_data(*loop_, number, kTimeoutMs));
+    auto data = run_task(*loop_, control_->open_data(*loop_, number, {kTimeoutMs}));
     EXPECT_TRUE(data.has_value()) << data.error().message;
     std::unique_ptr<VerbsChannel> channel(static_cast<VerbsChannel*>(data->channel.release()));
     ibv_context* device = channel->endpoint().id()->verbs;

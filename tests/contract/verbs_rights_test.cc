@@ -90,7 +90,7 @@ class VerbsRights : public testing::Test {
   // A lane of the lease, as its holder opens it.
   DataConnection rightful_connection() { return rightful_connection(*control_); }
   DataConnection rightful_connection(const ControlConnection& control) {
-    auto data = run_task(*loop_, control.open_data(*loop_, 1, 5'000));
+    auto data = run_task(*loop_, control.open_data(*loop_, 1, {5'000}));
     EXPECT_TRUE(data.has_value()) << data.error().message;
     return std::move(*data);
   }

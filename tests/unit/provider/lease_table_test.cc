@@ -182,15 +182,19 @@ TEST_F(LeaseTableTest, a_lane_takes_the_place_of_the_one_with_its_number) {
   EXPECT_FALSE(table_.attach_data(id_of(1), token_of(1), 7, 21)->replaced);
   EXPECT_FALSE(table_.attach_data(id_of(1), token_of(1), 8, 22)->replaced);
   EXPECT_EQ(table_.attach_data(id_of(1), token_of(1), 7, 23)->replaced, 21);
-  EXPECT_FALSE(table_.has_left(id_of(1), 21));
+  EXPECT_TRUE(table_.is_alone_in_lane(id_of(1), 22));
+  EXPECT_FALSE(table_.is_alone_in_lane(id_of(1), 23));
   EXPECT_EQ(table_.attach_data(id_of(1), token_of(1), 7, 24)->replaced, 23);
+  table_.detach(id_of(1), 23, Departure::kClosed, 0);
+  EXPECT_FALSE(table_.is_alone_in_lane(id_of(1), 24)) << "the first of them is still there";
+  EXPECT_EQ(table_.attach_data(id_of(1), token_of(1), 7, 25)->replaced, 24);
+  table_.detach(id_of(1), 24, Departure::kClosed, 0);
   table_.detach(id_of(1), 21, Departure::kClosed, 0);
-  EXPECT_TRUE(table_.has_left(id_of(1), 21));
-  EXPECT_FALSE(table_.has_left(id_of(1), 23));
-  EXPECT_TRUE(table_.has_left(id_of(9), 23)) << "there is no such lease";
+  EXPECT_TRUE(table_.is_alone_in_lane(id_of(1), 25));
+  EXPECT_TRUE(table_.is_alone_in_lane(id_of(9), 25)) << "there is no such lease";
   const std::optional<EndedLease> ended = table_.release(id_of(1), 11);
   ASSERT_TRUE(ended);
-  EXPECT_EQ(ended->connections, (std::vector<ConnectionId>{22, 23, 24}));
+  EXPECT_EQ(ended->connections, (std::vector<ConnectionId>{22, 25}));
 }
 
 TEST_F(LeaseTableTest, a_newer_control_connection_replaces_the_old_one) {
