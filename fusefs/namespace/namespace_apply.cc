@@ -327,6 +327,7 @@ Result<Outcome> Namespace::apply_change(const RemoveXattr& remove) {
   }
   Inode& inode = **found;
   if (is_acl_name(remove.name) && !acl_of(inode, remove.name)) {
+    inode.set_time(TimeKind::kChange, remove.at);
     return Outcome{.attributes = attributes_of(inode), .destroyed = std::nullopt};
   }
   if (!inode.extra) {

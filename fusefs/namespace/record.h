@@ -157,7 +157,7 @@ struct SetXattr {
   bool operator==(const SetXattr&) const = default;
 };
 
-// An access list that is not there may be removed.
+// An access list that is not there may be removed: only ctime changes, as on tmpfs.
 struct RemoveXattr {
   Ino ino = 0;
   std::string name;

@@ -27,6 +27,6 @@ PYTHON
   step "as on tmpfs"
   "$BUILD/tests/mount/differential" "$WORK/tmpfs/tree" "$MNT/tree" \
     --operations 10000 --seed "${DIFFERENTIAL_SEED:-$RANDOM$RANDOM}" \
-    --without zero-range --without remove-acl
+    --without zero-range
   umount "$WORK/tmpfs"
 }
