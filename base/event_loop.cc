@@ -178,8 +178,8 @@ bool EventLoop::arm_pollers() {
   return found;
 }
 
-// A loop that spins enters the kernel only for what it has to submit, and where the kernel says that
-// completions wait for this thread.
+// A loop that spins enters the kernel only for what it has to submit, and where the kernel says
+// that completions wait for this thread.
 void EventLoop::enter_kernel_if_needed() {
   constexpr unsigned kNeedsEntry = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
   const unsigned flags = std::atomic_ref(*ring_->sq.kflags).load(std::memory_order_relaxed);

@@ -104,9 +104,9 @@ class EventLoop {
   [[nodiscard]] std::uint64_t now_ns() const { return now_ns_; }
   [[nodiscard]] std::uint64_t now_ms() const { return now_ns_ / 1'000'000; }
 
-  // Calls `work` once, no earlier than `due_ns` on the clock of now_ns(). After this process did not
-  // run for a while (it was stopped, its host slept), what has come in meanwhile is dealt with first:
-  // else the silence that it hears would be its own.
+  // Calls `work` once, no earlier than `due_ns` on the clock of now_ns(). After this process did
+  // not run for a while (it was stopped, its host slept), what has come in meanwhile is dealt with
+  // first: else the silence that it hears would be its own.
   TimerId call_at(std::uint64_t due_ns, std::function<void()> work);
   // The work will not be called. A timer that has fired already is ignored.
   void cancel_timer(TimerId id);

@@ -43,11 +43,12 @@ void MountedProvider::report_lost(const Error& reason) {
 
 void MountedProvider::on_disconnected(const Error& reason) {
   is_control_up_ = false;
-  note_down(reason);
-  if (!reconnecting_.is_closed() && state_ != State::kLost) spawn(reconnecting_, reconnect());
+  if (!reconnecting_.is_closed() && state_ != State::kLost) spawn(reconnecting_, reconnect(reason));
 }
 
-Task<> MountedProvider::reconnect() {
+// The provider is called unreachable only if the first attempt fails: lanes may be alive, and the
+// lease outlives its control connection for a while.
+Task<> MountedProvider::reconnect(Error reason) {
   Backoff backoff(kFirstRetryMs, kLastRetryMs);
   for (;;) {
     co_await backoff.pause(loop_, reconnecting_);
@@ -55,6 +56,8 @@ Task<> MountedProvider::reconnect() {
     const Status connected = co_await lease_->reconnect(std::min(timeout_ms_, kRetryTimeoutMs));
     if (connected) {
       is_control_up_ = true;
+      spdlog::info("provider {}: the lease was taken up again after its connection had ended ({})",
+                   text_, reason.message);
       note_up_if_whole();
       co_return;
     }
@@ -62,6 +65,7 @@ Task<> MountedProvider::reconnect() {
       note_lost(connected.error());
       co_return;
     }
+    note_down(reason);
   }
 }
 

@@ -51,7 +51,7 @@ class MountedProvider {
   enum class State : std::uint8_t { kUp, kDown, kLost };
 
   void on_disconnected(const Error& reason);
-  Task<> reconnect();
+  Task<> reconnect(Error reason);
   void note_down(const Error& reason);
   void note_up_if_whole();
   void note_lost(const Error& reason);

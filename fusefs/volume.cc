@@ -269,6 +269,8 @@ Result<Volume::WriteStart> Volume::begin_write(Ino ino, std::uint64_t offset, st
   IoTicket ticket = quarantine_.begin_io();
   if (Status planned = blocks.plan_write(offset, length, space_, plan); !planned) {
     quarantine_.end_io(ticket);
+    // There may be any amount of space, only not now.
+    if (!space_.has_usable_provider()) return fail(ErrorCode::kDisconnected);
     return std::unexpected(planned.error());
   }
   return WriteStart{ticket};

@@ -96,10 +96,11 @@ std::optional<Error> LeaseTable::too_many_leases(const std::string& host) const 
   const auto of_host =
       std::ranges::count_if(leases_, [&](const auto& one) { return one.second.host == host; });
   if (std::cmp_less(of_host, options_.max_leases_per_host)) return std::nullopt;
-  return Error{ErrorCode::kUnavailable,
-               fmt::format("this provider gives no more than {} leases to one host, and {} has them "
-                           "already: unmount one there",
-                           options_.max_leases_per_host, host)};
+  return Error{
+      ErrorCode::kUnavailable,
+      fmt::format("this provider gives no more than {} leases to one host, and {} has them "
+                  "already: unmount one there",
+                  options_.max_leases_per_host, host)};
 }
 
 std::vector<std::uint32_t> LeaseTable::take_segments(std::uint64_t count) {

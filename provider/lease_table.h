@@ -115,7 +115,8 @@ class LeaseTable {
 
   // A lease of `wanted_bytes`, rounded up to segments, held by `control`. LeaseMustWait while
   // memory is on its way that would help: back from a lease, or still being pinned. Error: kNoSpace
-  // or kUnavailable (too many leases, of all or of its host), with the figures. `now_ms` never goes back.
+  // or kUnavailable (too many leases, of all or of its host), with the figures. `now_ms` never goes
+  // back.
   LeaseAnswer grant(LeaseWish wish, std::uint64_t now_ms);
 
   // Errors: kLost (no such lease, or not its token: the same answer), kUnavailable (too many

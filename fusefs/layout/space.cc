@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cassert>
 
@@ -65,6 +66,10 @@ void Space::set_usable(unsigned provider, bool is_usable) {
 
 bool Space::is_usable(unsigned provider) const {
   return has_lease(provider) && leases_[provider]->is_usable;
+}
+
+bool Space::has_usable_provider() const {
+  return std::ranges::any_of(leases_, [](const auto& one) { return one && one->is_usable; });
 }
 
 std::optional<Block> Space::allocate(unsigned order, std::uint32_t file_start, std::uint64_t slot) {

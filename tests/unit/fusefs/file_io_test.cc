@@ -336,6 +336,19 @@ TEST_F(FileIoTest, a_request_that_is_overdue_fails_and_changes_nothing) {
   EXPECT_EQ(*bytes, data);
 }
 
+TEST_F(FileIoTest, with_no_provider_in_reach_a_new_block_is_an_error_and_not_a_full_volume) {
+  const Ino ino = make_file("f");
+  const std::vector<std::byte> data(5000, std::byte{1});
+  volume_->set_usable(0, false);
+  EXPECT_TRUE(write(0, ino, 0, data).has_value());
+  volume_->set_usable(1, false);
+  const auto refused = write(0, make_file("g"), 0, data);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::kDisconnected);
+  volume_->set_usable(0, true);
+  EXPECT_TRUE(write(0, make_file("h"), 0, data).has_value());
+}
+
 TEST_F(FileIoTest, waiting_for_deleted_blocks_to_become_free_ends_at_the_deadline) {
   std::mt19937 random(5);
   const std::vector<std::byte> data = pattern(random, kBufferBytes);
