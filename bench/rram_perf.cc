@@ -70,7 +70,8 @@ class Worker {
         random_(number) {}
 
   Task<Status> measure() {
-    Result<std::unique_ptr<Lane>> lane = co_await lease_.open_lane(loop_, lane_number_, {kTimeoutMs});
+    Result<std::unique_ptr<Lane>> lane =
+        co_await lease_.open_lane(loop_, lane_number_, {kTimeoutMs});
     if (!lane) co_return std::unexpected(lane.error());
     lane_ = std::move(*lane);
     Result<Mapping> arena = Mapping::anonymous(run_.size_bytes * run_.depth, true);

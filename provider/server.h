@@ -113,8 +113,8 @@ class ProviderServer {
   std::vector<Listener> listeners_;
   PoolPlan plan_;
   std::unique_ptr<Pool> pool_;
-  // Goes before the pool, whose memory it has registered for leases that never got their drop(), and
-  // after the connections.
+  // Goes before the pool, whose memory it has registered for leases that never got their drop(),
+  // and after the connections.
   const std::unique_ptr<VerbsService> verbs_ = VerbsService::create();
   ProviderContext context_;
   // Outlive the leases, whose scrubber tells connections after the workers have stopped.

@@ -54,9 +54,9 @@ struct RemoteRegion {
   std::uint64_t length_bytes = 0;
 };
 
-// Makes writes fail at once, on all lanes of a lease, while a write of a lane that broke may still be on
-// its way to the provider's memory: it could come after them and put old bytes over new ones. The
-// lane that takes the broken one's place ends this, because the provider answers it only when
+// Makes writes fail at once, on all lanes of a lease, while a write of a lane that broke may still
+// be on its way to the provider's memory: it could come after them and put old bytes over new ones.
+// The lane that takes the broken one's place ends this, because the provider answers it only when
 // nothing of the broken one can arrive any more (docs/protocol.md, ATTACH).
 //
 // Any thread; one mutex, a leaf.

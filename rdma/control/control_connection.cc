@@ -99,8 +99,7 @@ Task<Status> ControlConnection::reconnect(std::uint64_t timeout_ms) {
   if (!channel) co_return std::unexpected(channel.error());
   driver_ = std::make_unique<SessionDriver>(loop_, std::move(*channel),
                                             session_options(Role::kControl, joining_, timeout_ms));
-  const Result<Established> established =
-      co_await driver_->establish(deadline_ns, deadline_ns);
+  const Result<Established> established = co_await driver_->establish(deadline_ns, deadline_ns);
   if (!established) {
     driver_.reset();
     co_return std::unexpected(established.error());

@@ -32,7 +32,7 @@ std::uint64_t ns_of_ms(std::uint64_t time_ms) {
 }  // namespace
 
 Task<Result<Established>> SessionDriver::establish(std::uint64_t deadline_ns,
-                                                     std::uint64_t longest_ns) {
+                                                   std::uint64_t longest_ns) {
   deadline_ns_ = deadline_ns;
   longest_ns_ = longest_ns;
   perform(session_.start(loop_.now_ms()));

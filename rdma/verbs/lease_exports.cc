@@ -110,8 +110,7 @@ Result<std::shared_ptr<LeaseExport>> LeaseExport::create(ibv_context& device) {
 }
 
 Task<Status> LeaseExport::registered(EventLoop& loop, std::vector<std::span<std::byte>> regions,
-                                     std::vector<unsigned> cpus,
-                                     std::function<bool()> is_wanted) {
+                                     std::vector<unsigned> cpus, std::function<bool()> is_wanted) {
   const Status begun = begin(std::move(regions), std::move(cpus));
   if (!begun) co_return begun;
   for (std::uint64_t pause_ms = kFirstPauseMs;;
@@ -183,9 +182,8 @@ void LeaseExport::revoke() {
 
 std::shared_ptr<LeaseExport> LeaseExports::on_device(
     const std::vector<std::shared_ptr<LeaseExport>>& exports, const ibv_context& device) {
-  const auto found = std::ranges::find_if(exports, [&device](const auto& exported) {
-    return exported->domain().context == &device;
-  });
+  const auto found = std::ranges::find_if(
+      exports, [&device](const auto& exported) { return exported->domain().context == &device; });
   return found == exports.end() ? nullptr : *found;
 }
 

@@ -103,8 +103,8 @@ Task<Status> VerbsProviderChannel::prepare(LeaseId id, std::vector<std::span<std
   const Result<std::shared_ptr<LeaseExport>> exported =
       exports_.find(id, *channel_->endpoint().id()->verbs);
   if (!exported) co_return std::unexpected(exported.error());
-  Status status = co_await (*exported)->registered(
-      loop_, std::move(regions), exports_.cpus(), [this] { return !channel_->has_ended(); });
+  Status status = co_await (*exported)->registered(loop_, std::move(regions), exports_.cpus(),
+                                                   [this] { return !channel_->has_ended(); });
   co_return std::move(status);
 }
 
@@ -113,8 +113,8 @@ Task<Result<std::vector<RegionEntry>>> VerbsProviderChannel::join(
   if (!export_ || id != lease_) {
     co_return fail(ErrorCode::kRefused, "this RDMA connection was made for another lease");
   }
-  Status status = co_await export_->registered(
-      loop_, std::move(regions), exports_.cpus(), [this] { return !channel_->has_ended(); });
+  Status status = co_await export_->registered(loop_, std::move(regions), exports_.cpus(),
+                                               [this] { return !channel_->has_ended(); });
   if (status) status = channel_->queue_pair().allow_remote_access();
   if (!status) co_return std::unexpected(status.error());
   co_return export_->entries();
