@@ -20,7 +20,7 @@ constexpr std::uint64_t kMaxSleepNs = 10 * kNsPerSecond;
 // A turn that takes so much longer than it should: this process did not run.
 constexpr std::uint64_t kStoppedNs = kNsPerSecond * 3 / 10;
 // What waits in sockets after that is taken in within this; timers come afterwards.
-constexpr std::uint64_t kCatchUpNs = kNsPerSecond / 5;
+constexpr std::uint64_t kCatchUpNs = kNsPerSecond / 2;
 // Spinning that never pays goes on for this part of its limit, so that it notices when it would.
 constexpr std::uint64_t kLeastSpinPart = 16;
 }  // namespace
