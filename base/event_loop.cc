@@ -21,6 +21,8 @@ constexpr std::uint64_t kMaxSleepNs = 10 * kNsPerSecond;
 constexpr std::uint64_t kStoppedNs = kNsPerSecond * 3 / 10;
 // What waits in sockets after that is taken in within this; timers come afterwards.
 constexpr std::uint64_t kCatchUpNs = kNsPerSecond / 2;
+// Stops that follow each other before timers have run again.
+constexpr unsigned kMostCatchUps = 4;
 // Spinning that never pays goes on for this part of its limit, so that it notices when it would.
 constexpr std::uint64_t kLeastSpinPart = 16;
 }  // namespace
@@ -139,7 +141,7 @@ void EventLoop::run_posted() {
 
 void EventLoop::run_timers() {
   if (now_ns_ < timers_wait_until_ns_) return;
-  is_catching_up_ = false;
+  catch_ups_ = 0;
   while (!timers_.empty() && timers_.begin()->first.first <= now_ns_) {
     auto node = timers_.extract(timers_.begin());
     node.mapped()();
@@ -237,10 +239,10 @@ void EventLoop::submit_and_wait() {
   note_stop(expected_ns);
 }
 
-// A loop that is always late must run its timers too: it waits once, then they come.
+// A loop that is late in every turn must run its timers too.
 void EventLoop::note_stop(std::uint64_t expected_ns) {
-  if (now_ns_ < expected_ns + kStoppedNs || is_catching_up_) return;
-  is_catching_up_ = true;
+  if (now_ns_ < expected_ns + kStoppedNs || catch_ups_ == kMostCatchUps) return;
+  ++catch_ups_;
   timers_wait_until_ns_ = now_ns_ + kCatchUpNs;
 }
 
