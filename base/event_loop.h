@@ -212,7 +212,6 @@ class EventLoop {
   void enter_kernel_if_needed();
   bool arm_pollers();
   void run_completions();
-  void note_stop(std::uint64_t expected_ns);
 
   UniqueRing ring_;
   UniqueFd doorbell_fd_;

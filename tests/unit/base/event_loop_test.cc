@@ -105,7 +105,7 @@ TEST(EventLoop, what_came_while_the_process_was_stopped_is_seen_before_deadlines
   loop->post([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(450));
     loop->post([&] {
-      std::this_thread::sleep_for(std::chrono::milliseconds(600));
+      std::this_thread::sleep_for(std::chrono::milliseconds(800));
       EXPECT_EQ(::send(near.get(), "twenty bytes, at once", 20, 0), 20);
     });
   });
