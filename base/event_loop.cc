@@ -17,10 +17,12 @@ namespace {
 constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
 // With no timer set the loop still wakes this often; it bounds how stale now_ns() can get.
 constexpr std::uint64_t kMaxSleepNs = 10 * kNsPerSecond;
-// A turn that takes so much longer than it should: this process did not run.
-constexpr std::uint64_t kStoppedNs = kNsPerSecond * 3 / 10;
+// A timer that comes so late says that this process did not run.
+constexpr std::uint64_t kLateNs = kNsPerSecond / 10;
 // What waits in sockets after that is taken in within this; timers come afterwards.
-constexpr std::uint64_t kCatchUpNs = kNsPerSecond / 5;
+constexpr std::uint64_t kCatchUpNs = kNsPerSecond / 2;
+// In a row: a loop that is always late must run its timers too.
+constexpr unsigned kMostCatchUps = 2;
 // Spinning that never pays goes on for this part of its limit, so that it notices when it would.
 constexpr std::uint64_t kLeastSpinPart = 16;
 }  // namespace
@@ -74,7 +76,7 @@ void EventLoop::post(std::function<void()> work) {
 }
 
 EventLoop::TimerId EventLoop::call_at(std::uint64_t due_ns, std::function<void()> work) {
-  const TimerId id{due_ns, next_timer_sequence_++};
+  const TimerId id{std::max(due_ns, now_ns_), next_timer_sequence_++};
   timers_.emplace(id, std::move(work));
   return id;
 }
@@ -138,8 +140,15 @@ void EventLoop::run_posted() {
 }
 
 void EventLoop::run_timers() {
-  if (now_ns_ < timers_wait_until_ns_) return;
-  is_catching_up_ = false;
+  if (timers_.empty()) return;
+  const std::uint64_t due_ns = std::max(timers_.begin()->first.first, timers_wait_until_ns_);
+  if (now_ns_ < due_ns) return;
+  if (now_ns_ - due_ns > kLateNs && catch_ups_ < kMostCatchUps) {
+    ++catch_ups_;
+    timers_wait_until_ns_ = now_ns_ + kCatchUpNs;
+    return;
+  }
+  catch_ups_ = 0;
   while (!timers_.empty() && timers_.begin()->first.first <= now_ns_) {
     auto node = timers_.extract(timers_.begin());
     node.mapped()();
@@ -216,9 +225,7 @@ void EventLoop::submit_and_wait() {
   // What was found by polling may have queued more: it leaves before the loop sleeps.
   if ((!spun_over_.empty() && spin()) || (!to_be_armed_.empty() && arm_pollers())) {
     enter_kernel_if_needed();
-    const std::uint64_t before_ns = now_ns_;
-    read_clock();
-    return note_stop(before_ns);
+    return read_clock();
   }
   std::uint64_t sleep_ns = kMaxSleepNs;
   if (!timers_.empty()) {
@@ -232,16 +239,7 @@ void EventLoop::submit_and_wait() {
   // -EBUSY and -EAGAIN: the completion queue is full or memory is short; reaping comes next.
   assert(rc >= 0 || rc == -ETIME || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN);
   static_cast<void>(rc);
-  const std::uint64_t expected_ns = now_ns_ + sleep_ns;
   read_clock();
-  note_stop(expected_ns);
-}
-
-// A loop that is always late must run its timers too: it waits once, then they come.
-void EventLoop::note_stop(std::uint64_t expected_ns) {
-  if (now_ns_ < expected_ns + kStoppedNs || is_catching_up_) return;
-  is_catching_up_ = true;
-  timers_wait_until_ns_ = now_ns_ + kCatchUpNs;
 }
 
 void EventLoop::run_completions() {

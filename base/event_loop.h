@@ -212,7 +212,6 @@ class EventLoop {
   void enter_kernel_if_needed();
   bool arm_pollers();
   void run_completions();
-  void note_stop(std::uint64_t expected_ns);
 
   UniqueRing ring_;
   UniqueFd doorbell_fd_;
@@ -223,7 +222,7 @@ class EventLoop {
   std::map<TimerId, std::function<void()>> timers_;
   std::uint64_t next_timer_sequence_ = 0;
   std::uint64_t timers_wait_until_ns_ = 0;
-  bool is_catching_up_ = false;  // until timers have run again
+  unsigned catch_ups_ = 0;  // since timers have run
   std::vector<Flusher*> flushers_;
   // Null: forgotten.
   std::vector<Poller*> spun_over_;

@@ -1,13 +1,23 @@
 """The fault proxy, from Python."""
 
+import random
 import socket
 import subprocess
 
 
+# Below those that the kernel gives to connections: a provider that is restarted wants its port back.
+PORTS = range(20_000, 32_000)
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 class FaultProxy:

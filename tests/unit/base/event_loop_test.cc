@@ -101,9 +101,13 @@ TEST(EventLoop, what_came_while_the_process_was_stopped_is_seen_before_deadlines
   });
   Gate gate;
   spawn(gate, receive_in_pieces(*loop, far.get(), received, deadline));
+  // Twice, the second time before timers have run again.
   loop->post([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(600));
-    EXPECT_EQ(::send(near.get(), "twenty bytes, at once", 20, 0), 20);
+    std::this_thread::sleep_for(std::chrono::milliseconds(450));
+    loop->post([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(800));
+      EXPECT_EQ(::send(near.get(), "twenty bytes, at once", 20, 0), 20);
+    });
   });
   loop->run();
   EXPECT_FALSE(is_overdue);
@@ -122,7 +126,7 @@ TEST(EventLoop, timers_run_even_if_every_turn_is_late) {
   loop->call_at(loop->now_ns() + 1, [&] { loop->stop(); });
   loop->post(be_slow);
   loop->run();
-  EXPECT_LT(turns, 5);
+  EXPECT_LT(turns, 8);
 }
 
 // Has something after so many looks.
