@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
 // With no timer set the loop still wakes this often; it bounds how stale now_ns() can get.
 constexpr std::uint64_t kMaxSleepNs = 10 * kNsPerSecond;
-// A timer that comes so late says that this process did not run.
+// Who wakes so late did not run.
 constexpr std::uint64_t kLateNs = kNsPerSecond / 10;
 // What waits in sockets after that is taken in within this; timers come afterwards.
 constexpr std::uint64_t kCatchUpNs = kNsPerSecond / 2;
@@ -239,7 +239,9 @@ void EventLoop::submit_and_wait() {
   // -EBUSY and -EAGAIN: the completion queue is full or memory is short; reaping comes next.
   assert(rc >= 0 || rc == -ETIME || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN);
   static_cast<void>(rc);
+  const std::uint64_t expected_ns = now_ns_ + sleep_ns;
   read_clock();
+  if (now_ns_ > expected_ns + kLateNs) stopped_ns_ += now_ns_ - expected_ns;
 }
 
 void EventLoop::run_completions() {

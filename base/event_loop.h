@@ -103,6 +103,9 @@ class EventLoop {
   // Monotonic time of this turn in nanoseconds; cheap.
   [[nodiscard]] std::uint64_t now_ns() const { return now_ns_; }
   [[nodiscard]] std::uint64_t now_ms() const { return now_ns_ / 1'000'000; }
+  // The same clock, standing still while this process does not run (it is stopped, its host
+  // sleeps).
+  [[nodiscard]] std::uint64_t running_ns() const { return now_ns_ - stopped_ns_; }
 
   // Calls `work` once, no earlier than `due_ns` on the clock of now_ns(). After this process did
   // not run for a while (it was stopped, its host slept), what has come in meanwhile is dealt with
@@ -223,6 +226,7 @@ class EventLoop {
   std::uint64_t next_timer_sequence_ = 0;
   std::uint64_t timers_wait_until_ns_ = 0;
   unsigned catch_ups_ = 0;  // since timers have run
+  std::uint64_t stopped_ns_ = 0;
   std::vector<Flusher*> flushers_;
   // Null: forgotten.
   std::vector<Poller*> spun_over_;

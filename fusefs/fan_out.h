@@ -4,7 +4,6 @@
 // Lives in the coroutine of its request; on one worker.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cassert>
 #include <cstddef>
@@ -22,10 +21,13 @@ namespace rram {
 
 class FanOut {
  public:
-  // Room for `capacity` operations, of a request that must be answered at `request_deadline_ns`.
+  // Room for `capacity` operations of a request (Worker::request_deadline_ns()). If it is overdue
+  // they fail at once; else each has its own full time: one that is cut off breaks its lane, and
+  // everything on it.
   FanOut(Worker& worker, std::size_t capacity, std::uint64_t request_deadline_ns)
       : worker_(worker),
-        deadline_ns_(std::min(worker.operation_deadline_ns(), request_deadline_ns)) {
+        deadline_ns_(worker.is_overdue(request_deadline_ns) ? worker.loop().now_ns()
+                                                            : worker.operation_deadline_ns()) {
     if (capacity > kInline) overflow_ = std::make_unique<Operation[]>(capacity - kInline);
     capacity_ = capacity;
   }

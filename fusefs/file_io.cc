@@ -111,7 +111,7 @@ class SpaceWait {
   // True: space may have come back, try again. Forgets are drained once; then as long as blocks are
   // in the quarantine there is something to wait for, until the request must be answered.
   Task<bool> wait(FileIo io) {
-    if (io.worker.loop().now_ns() >= io.deadline_ns) co_return false;
+    if (io.worker.is_overdue(io.deadline_ns)) co_return false;
     if (!has_drained_) {
       has_drained_ = true;
       co_await settle_space(io);
@@ -130,6 +130,28 @@ class SpaceWait {
   bool has_drained_ = false;
   bool has_seen_none_ = false;
 };
+
+Task<Result<std::size_t>> write_when_placed(FileIo io, Ino ino, std::uint64_t offset,
+                                            std::span<std::byte> data, bool may_be_short,
+                                            Timestamp now) {
+  GateMode mode = GateMode::kShared;
+  SpaceWait space_wait;
+  for (;;) {
+    const Result<WriteOutcome> outcome = co_await write_once(io, ino, offset, data, mode, now);
+    if (outcome) {
+      if (*outcome == WriteOutcome::kWritten) co_return data.size();
+      mode = GateMode::kExclusive;
+      continue;
+    }
+    if (outcome.error().code != ErrorCode::kNoSpace) co_return std::unexpected(outcome.error());
+    const bool try_again = co_await space_wait.wait(io);
+    if (try_again) continue;
+    const std::uint64_t placeable =
+        may_be_short ? io.volume.placeable_bytes(ino, offset, data.size()) : 0;
+    if (placeable == 0) co_return std::unexpected(outcome.error());
+    data = data.first(std::min<std::size_t>(placeable, data.size()));
+  }
+}
 
 }  // namespace
 
@@ -160,23 +182,10 @@ Task<Result<std::size_t>> read_file(FileIo io, Ino ino, std::uint64_t offset,
 
 Task<Result<std::size_t>> write_file(FileIo io, Ino ino, std::uint64_t offset,
                                      std::span<std::byte> data, bool may_be_short, Timestamp now) {
-  GateMode mode = GateMode::kShared;
-  SpaceWait space_wait;
-  for (;;) {
-    const Result<WriteOutcome> outcome = co_await write_once(io, ino, offset, data, mode, now);
-    if (outcome) {
-      if (*outcome == WriteOutcome::kWritten) co_return data.size();
-      mode = GateMode::kExclusive;
-      continue;
-    }
-    if (outcome.error().code != ErrorCode::kNoSpace) co_return std::unexpected(outcome.error());
-    const bool try_again = co_await space_wait.wait(io);
-    if (try_again) continue;
-    const std::uint64_t placeable =
-        may_be_short ? io.volume.placeable_bytes(ino, offset, data.size()) : 0;
-    if (placeable == 0) co_return std::unexpected(outcome.error());
-    data = data.first(std::min<std::size_t>(placeable, data.size()));
-  }
+  Result<std::size_t> written =
+      co_await write_when_placed(io, ino, offset, data, may_be_short, now);
+  if (!written) io.volume.count_failed_write();
+  co_return std::move(written);
 }
 
 Task<Result<FileStat>> truncate_file(FileIo io, SetAttributes change) {
@@ -248,6 +257,34 @@ Task<Status> punch_range(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t
   co_return io.volume.punch(ino, offset, length, now);
 }
 
+namespace {
+
+// Has the kernel write what it has cached of the range. False: it could not be asked now. The
+// failure: some write of this mount has failed meanwhile, perhaps one of these, and what it should
+// have written would look like a hole.
+Task<Result<bool>> settle_pages(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t length) {
+  const std::uint64_t failed_before = io.volume.failed_writes();
+  const bool is_asked = co_await io.caches.write_back(io.worker, ino, offset, length);
+  if (!is_asked) co_return false;
+  // Kernels that write from copies of pages (before 6.16) do not wait for those under way already:
+  // what has come here is done once the gate opens.
+  {
+    const GateHold hold =
+        co_await GateEntry(io.volume, io.worker.loop(), ino, GateMode::kExclusive);
+  }
+  if (io.volume.failed_writes() != failed_before) co_return io_failure(ErrorCode::kIo);
+  co_return true;
+}
+
+// The answer that is never wrong: a file system may call all of a file data. What lies behind the
+// end that is known may be data or not: the caller has to ask again.
+Result<std::uint64_t> all_is_data(const FileMap& map, std::uint64_t offset, std::uint64_t answer) {
+  if (offset < map.size_bytes) return answer;
+  return io_failure(ErrorCode::kWouldBlock);
+}
+
+}  // namespace
+
 // What the volume calls a hole may be data that the kernel has not written yet, and what it calls
 // the end may be short of it. So the hole that an answer rests on is written back first; where it
 // calls something data, it is right.
@@ -256,7 +293,9 @@ Task<Result<std::uint64_t>> seek_data(FileIo io, Ino ino, std::uint64_t offset) 
   if (!map) co_return std::unexpected(map.error());
   if (map->next_data != offset) {
     const std::uint64_t hole_bytes = map->next_data ? *map->next_data - offset : 0;
-    co_await io.caches.write_back(io.worker, ino, offset, hole_bytes);
+    const Result<bool> settled = co_await settle_pages(io, ino, offset, hole_bytes);
+    if (!settled) co_return std::unexpected(settled.error());
+    if (!*settled) co_return all_is_data(*map, offset, offset);
     map = io.volume.map_at(ino, offset);
     if (!map) co_return std::unexpected(map.error());
   }
@@ -274,27 +313,21 @@ Task<Result<std::uint64_t>> seek_hole(FileIo io, Ino ino, std::uint64_t offset) 
       if (offset >= map->size_bytes) co_return io_failure(ErrorCode::kNoSuchOffset);
       co_return map->next_hole;
     }
+    // A writer may fill holes faster than they are found.
+    if (io.worker.is_overdue(io.deadline_ns)) {
+      co_return all_is_data(*map, offset, map->size_bytes);
+    }
     const Result<FileMap> behind = io.volume.map_at(ino, map->next_hole);
     if (!behind) co_return std::unexpected(behind.error());
     const std::uint64_t hole_bytes = behind->next_data ? *behind->next_data - map->next_hole : 0;
-    co_await io.caches.write_back(io.worker, ino, map->next_hole, hole_bytes);
+    const Result<bool> settled = co_await settle_pages(io, ino, map->next_hole, hole_bytes);
+    if (!settled) co_return std::unexpected(settled.error());
+    if (!*settled) co_return all_is_data(*map, offset, map->size_bytes);
     written_back = map->next_hole;
   }
 }
 
-namespace {
-
-// As read_file(), but the end of the file counts only once the kernel has nothing behind it either.
-Task<Result<std::size_t>> read_to_real_end(FileIo io, Ino ino, std::uint64_t offset,
-                                           std::span<std::byte> buffer) {
-  const Result<std::size_t> known = co_await read_file(io, ino, offset, buffer, std::nullopt);
-  if (!known || *known == buffer.size()) co_return known;
-  co_await io.caches.write_back(io.worker, ino, offset + *known, 0);
-  co_return co_await read_file(io, ino, offset, buffer, std::nullopt);
-}
-
-}  // namespace
-
+// Before it asks for a copy the kernel has written what it had cached of the source's range.
 Task<Result<std::size_t>> copy_range(FileIo io, CopyRange range, std::span<std::byte> buffer,
                                      Timestamp now) {
   std::size_t copied = 0;
@@ -302,7 +335,8 @@ Task<Result<std::size_t>> copy_range(FileIo io, CopyRange range, std::span<std::
     const std::span<std::byte> part =
         buffer.first(std::min<std::uint64_t>(buffer.size(), range.length - copied));
     const Result<std::size_t> read =
-        co_await read_to_real_end(io, range.from, range.from_offset + copied, part);
+
+        co_await read_file(io, range.from, range.from_offset + copied, part, std::nullopt);
     if (!read && copied == 0) co_return std::unexpected(read.error());
     if (!read || *read == 0) break;
     const Result<std::size_t> written = co_await write_file(

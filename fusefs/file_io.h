@@ -30,9 +30,11 @@ class KernelCaches {
   virtual Task<> drain_forgets(Worker& worker) = 0;
 
   // What programs have written to the range (length 0: to the end) and the kernel has only cached
-  // is written by it before this ends. Not while holding the file's gate.
-  virtual Task<> write_back(Worker& worker, Ino ino, std::uint64_t offset,
-                            std::uint64_t length) = 0;
+  // is written by it before this ends. Not while holding the file's gate. False: it was not,
+  // because so many requests wait for that already that the writes would find no room for
+  // themselves.
+  virtual Task<bool> write_back(Worker& worker, Ino ino, std::uint64_t offset,
+                                std::uint64_t length) = 0;
 
  protected:
   ~KernelCaches() = default;
@@ -43,8 +45,8 @@ struct FileIo {
   Volume& volume;
   Worker& worker;
   KernelCaches& caches;
-  // When the request must be answered, on the clock of the worker's loop. It is in the order in
-  // which requests came, so whoever waits for others of the same file waits no longer than this.
+  // Worker::request_deadline_ns() of the request. Deadlines are in the order in which requests
+  // came: whoever waited for others of the same file that failed one after the other fails at once.
   std::uint64_t deadline_ns;
 };
 

@@ -9,6 +9,7 @@
 // held for computing alone: never over I/O, a suspension, a reply or a callback into a transport.
 #pragma once
 
+#include <atomic>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <boost/unordered/unordered_flat_set.hpp>
 #include <cstdint>
@@ -134,6 +135,11 @@ class Volume {
   // dealt with before the file grows: begin_write() answers a shared writer as if it had to be
   // alone.
   void note_failed_write(Ino ino);
+  // Writes that were answered with an error, of all files. Any thread.
+  void count_failed_write() { failed_writes_.fetch_add(1, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t failed_writes() const {
+    return failed_writes_.load(std::memory_order_relaxed);
+  }
   // What must be overwritten with zeros before the file may grow, if a write has failed; the caller
   // is alone (exclusive gate). After that, tail_is_clean().
   std::optional<Piece> unclean_tail(Ino ino);
@@ -183,6 +189,7 @@ class Volume {
   FileGates gates_;
   boost::unordered_flat_map<Ino, FileBlocks> blocks_;  // files that have had blocks
   boost::unordered_flat_set<Ino> unclean_tails_;       // after a write that failed half way
+  std::atomic<std::uint64_t> failed_writes_{0};
   std::uint32_t next_file_start_ = 0;
   std::vector<Block> safe_blocks_;  // scratch of free_safe_blocks()
 };

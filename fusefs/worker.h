@@ -63,10 +63,14 @@ class Worker {
   [[nodiscard]] std::uint64_t operation_deadline_ns() const {
     return loop_->now_ns() + options_.operation_timeout_ms * 1'000'000;
   }
-  // When a request taken from the kernel now must be answered: it may wait for others on the same
-  // file, or need several operations one after the other.
+  // Until when a request taken from the kernel now may start operations, on the clock of
+  // EventLoop::running_ns(): it may wait for others on the same file, or need several operations
+  // one after the other.
   [[nodiscard]] std::uint64_t request_deadline_ns() const {
-    return loop_->now_ns() + 2 * options_.operation_timeout_ms * 1'000'000;
+    return loop_->running_ns() + 2 * options_.operation_timeout_ms * 1'000'000;
+  }
+  [[nodiscard]] bool is_overdue(std::uint64_t request_deadline_ns) const {
+    return loop_->running_ns() >= request_deadline_ns;
   }
 
   // Runs a task on the worker's thread and waits for its result; for threads that may block (main).

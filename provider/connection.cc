@@ -17,8 +17,9 @@ namespace {
 constexpr std::size_t kReadBytes = 4096;
 constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
 constexpr std::uint64_t kNsPerMs = 1'000'000;
-// While a replaced connection ends.
-constexpr std::uint64_t kDepartureCheckMs = 1;
+// Pauses while a replaced connection ends.
+constexpr std::uint64_t kFirstDepartureCheckMs = 1;
+constexpr std::uint64_t kLastDepartureCheckMs = 20;
 
 ProviderSessionOptions session_options(const ProviderContext& context, const Peer& peer) {
   ProviderSessionOptions options;
@@ -168,8 +169,10 @@ Task<> Connection::prepare_and_grant(LeaseTerms terms) {
 Task<> Connection::join_and_answer(HeldLeaseView held) {
   const LeaseId id = held.terms.lease_id;
   const auto is_wanted = [this] { return session_.state() == ProviderSession::State::kAttaching; };
-  while (is_wanted() && !context_.leases->is_alone_in_lane(id, id_)) {
-    co_await loop_.sleep_ms(kDepartureCheckMs);
+  for (std::uint64_t pause_ms = kFirstDepartureCheckMs;
+       is_wanted() && !context_.leases->is_alone_in_lane(id, id_);
+       pause_ms = std::min(2 * pause_ms, kLastDepartureCheckMs)) {
+    co_await loop_.sleep_ms(pause_ms);
   }
   if (!is_wanted()) co_return;
   Result<std::vector<RegionEntry>> regions = co_await channel_->join(id, lease_memory());

@@ -89,6 +89,7 @@ Task<Result<bool>> is_this_host(EventLoop& loop, Endpoint host, std::uint64_t de
 Task<MaybeLease> take_by_any(EventLoop& loop, Endpoint endpoint, LeaseOptions options,
                              std::vector<std::string>& notes) {
   const std::uint64_t deadline_ns = loop.now_ns() + options.timeout_ms * kNsPerMs;
+  const std::uint64_t longest_ns = loop.now_ns() + options.longest_ms * kNsPerMs;
   const Result<bool> try_unix = co_await is_this_host(loop, endpoint, deadline_ns, notes);
   if (!try_unix) co_return std::unexpected(try_unix.error());
   if (*try_unix) {
@@ -109,6 +110,7 @@ Task<MaybeLease> take_by_any(EventLoop& loop, Endpoint endpoint, LeaseOptions op
   endpoint.scheme = Scheme::kTcp;
   // As much again, though the provider may have had RDMA wait for longer.
   options.timeout_ms = std::max(left_ms(loop, deadline_ns), options.timeout_ms);
+  options.longest_ms = left_ms(loop, longest_ns);
   MaybeLease lease = co_await TcpLease::take(loop, endpoint, options);
   co_return std::move(lease);
 }

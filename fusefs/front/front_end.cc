@@ -177,8 +177,16 @@ Task<> FrontEnd::drain_forgets(Worker& worker) {
   if (&reader != &worker) co_await worker.loop().resume_here();
 }
 
-Task<> FrontEnd::write_back(Worker& worker, Ino ino, std::uint64_t offset, std::uint64_t length) {
-  co_await PageFlusher::Flush(*page_flusher_, worker.loop(), ino, offset, length);
+// Whoever waits for the kernel to write keeps an entry of a queue, and the writes need one, perhaps
+// of the same queue: were all taken by those who wait, nobody would ever go on.
+Task<bool> FrontEnd::write_back(Worker& worker, Ino ino, std::uint64_t offset,
+                                std::uint64_t length) {
+  const bool has_room = flushes_.fetch_add(1) < plan_.entries_per_queue - 1;
+  if (has_room) {
+    co_await PageFlusher::Flush(*page_flusher_, worker.loop(), ino, offset, length);
+  }
+  flushes_.fetch_sub(1);
+  co_return has_room;
 }
 
 }  // namespace rram

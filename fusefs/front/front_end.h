@@ -57,7 +57,8 @@ class FrontEnd final : public KernelCaches {
   void destroy_queues();
 
   Task<> drain_forgets(Worker& worker) override;
-  Task<> write_back(Worker& worker, Ino ino, std::uint64_t offset, std::uint64_t length) override;
+  Task<bool> write_back(Worker& worker, Ino ino, std::uint64_t offset,
+                        std::uint64_t length) override;
 
  private:
   struct PerWorker {
@@ -76,7 +77,8 @@ class FrontEnd final : public KernelCaches {
   std::vector<PerWorker> queues_;  // by worker
   std::unique_ptr<PageFlusher> page_flusher_;
   std::atomic<unsigned> live_queues_ = 0;
-  std::mutex status_mutex_;  // leaf; guards first_failure_
+  std::atomic<unsigned> flushes_ = 0;  // requests that wait for the page flusher
+  std::mutex status_mutex_;            // leaf; guards first_failure_
   Status first_failure_;
   std::function<void(Status)> on_ended_;
 };
