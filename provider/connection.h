@@ -36,6 +36,8 @@ struct Peer {
   // Set: not admitted. The connection only exists to say so.
   std::optional<Error> refusal;
   WireError refusal_code = WireError::kRefused;
+  // With a refusal: counts this one among the refused for as long as it is here.
+  std::shared_ptr<std::atomic<std::uint32_t>> refused_count;
 };
 
 // A connection that is, or may become, a lane: counted for as long as this exists.

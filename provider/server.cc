@@ -30,7 +30,7 @@ constexpr unsigned kMaxWorkers = 128;
 constexpr std::uint64_t kTickMs = 100;
 constexpr std::chrono::milliseconds kProgressInterval{200};
 constexpr std::uint64_t kAcceptPauseMs = 100;  // after accept found no descriptor or memory
-// Beyond the limit this many are still told that they are refused; the rest are just closed.
+// So many at a time are told why they are refused; the rest are just closed.
 constexpr std::uint32_t kConnectionsTold = 64;
 // A requester that vanished from the network shows within these.
 constexpr int kKeepAliveIdleSeconds = 10;
@@ -405,15 +405,21 @@ void ProviderServer::welcome(VerbsArrival arrival) {
   welcome(std::move(peer), worker_for(std::nullopt), std::move(arrival.accept));
 }
 
+// Those who are only told why they may not be here take nobody's place.
 void ProviderServer::welcome(Peer peer, Worker& worker, Worker::MakeChannel make_channel) {
   std::uint32_t connections = 0;
   for (const std::unique_ptr<Worker>& each : workers_) connections += each->connection_count();
-  if (connections >= options_.max_connections + kConnectionsTold) return;
-  if (connections >= options_.max_connections && !peer.refusal) {
+  const std::uint32_t refused = refused_connections_.load(std::memory_order_relaxed);
+  const std::uint32_t admitted = connections - std::min(connections, refused);
+  if (!peer.refusal && admitted >= options_.max_connections) {
     peer.refusal = Error{ErrorCode::kRefused, fmt::format("this provider serves no more than {} "
                                                           "connections",
                                                           options_.max_connections)};
     peer.refusal_code = WireError::kLimit;
+  }
+  if (peer.refusal) {
+    if (refused >= kConnectionsTold) return;
+    peer.refused_count = count_lane(refused_connections_);
   }
   worker.adopt(std::move(make_channel), std::move(peer));
 }

@@ -118,6 +118,7 @@ class ProviderServer {
   const std::unique_ptr<VerbsService> verbs_ = VerbsService::create();
   ProviderContext context_;
   // Outlive the leases, whose scrubber tells connections after the workers have stopped.
+  std::atomic<std::uint32_t> refused_connections_{0};  // that are being told so
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<LeaseKeeper> leases_;
   std::optional<Error> pinning_failure_;  // written by the filler before its wait() returns true

@@ -192,6 +192,7 @@ class World:
         """What is left after it is an error."""
         if self.blame.requester_is_dead:
             self.load.end()
+            self.load.check()  # what was found before it died
         else:
             self.load.verify()
             self.load.end()

@@ -215,6 +215,25 @@ TEST_F(ProviderServerTest, who_comes_back_within_the_grace_finds_the_lease_and_i
   EXPECT_EQ(open_lane(tcp(), holder)->read(1, 77, 5000), data);
 }
 
+TEST_F(ProviderServerTest, those_who_are_refused_take_nobodys_place) {
+  options_.max_connections = 2;
+  options_.times.linger_ms = 60'000;
+  start();
+  RawRequester staying(tcp());
+  EXPECT_TRUE(staying.hello(Role::kControl));
+  auto leaving = std::make_unique<RawRequester>(tcp());
+  EXPECT_TRUE(leaving->hello(Role::kControl));
+  std::vector<std::unique_ptr<RawRequester>> crowd;  // that does not even read its refusal
+  for (int i = 0; i < 100; ++i) crowd.push_back(std::make_unique<RawRequester>(tcp()));
+  leaving.reset();
+  bool is_admitted = false;
+  for (int i = 0; i < 100 && !is_admitted; ++i) {
+    is_admitted = RawRequester(tcp()).hello(Role::kControl).has_value();
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_TRUE(is_admitted);
+}
+
 TEST_F(ProviderServerTest, a_second_control_connection_replaces_the_first) {
   start();
   Holder holder = hold(tcp(), kMiB);
