@@ -62,7 +62,9 @@ def kill_provider(_world, provider):
     provider.kill()
 
 
-def restart_provider(_world, provider):
+def restart_provider(world, provider):
+    # Starting a process closes this one's files in it, and a stopped requester would not answer that.
+    signal_requester(signal.SIGCONT)(world, provider)
     if not provider.is_alive():  # both faults of a pair may be this one
         provider.start()
 
