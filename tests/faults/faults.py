@@ -21,9 +21,9 @@ FAULTS_PER_MOUNT = 25
 # neighbours are on all providers.
 PROBES = 2 * PROVIDERS
 # Shorter than half of the deadline: nothing may fail by it.
-SHORT_S = (0.05, 0.4 * hosts.DEADLINE_S)
-LONG_S = (1.2 * hosts.DEADLINE_S, 1.5 * hosts.DEADLINE_S)
-BETWEEN_S = (0.05, 0.8 * hosts.DEADLINE_S)
+SHORT_S = (0.05, 0.4)
+LONG_S = (1.1 * hosts.DEADLINE_S, 1.3 * hosts.DEADLINE_S)
+BETWEEN_S = (0.05, 0.8)
 
 
 class Fault:
