@@ -20,6 +20,8 @@ FAULTS_PER_MOUNT = 25
 # Blocks that are read to see whether a provider is back; where nobody knows the places, so many
 # neighbours are on all providers.
 PROBES = 2 * PROVIDERS
+# A network that resets connections looks like a requester that is gone: it has so long to come back.
+GRACE = ("--grace", "5s")
 # Shorter than half of the deadline: nothing may fail by it.
 SHORT_S = (0.05, 0.4)
 LONG_S = (1.1 * hosts.DEADLINE_S, 1.3 * hosts.DEADLINE_S)
@@ -125,7 +127,7 @@ class World:
     def __init__(self, seed):
         self.seed = seed
         self.chance = random.Random(seed)
-        self.providers = [hosts.Provider(i, seed) for i in range(PROVIDERS)]
+        self.providers = [hosts.Provider(i, seed, GRACE) for i in range(PROVIDERS)]
         self.mount = None
         self.load = None
         self.blame = None
