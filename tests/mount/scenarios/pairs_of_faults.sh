@@ -3,7 +3,7 @@
 # sample of the pairs.
 matrix=cover
 transports="shm tcp"
-limit_s=600
+limit_s=900
 
 scenario() {
   local share=1

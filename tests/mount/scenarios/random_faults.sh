@@ -4,7 +4,7 @@
 # RANDOM_FAULTS=N RANDOM_FAULTS_SEED=S run others.
 matrix=cover
 transports="shm tcp"
-limit_s=600
+limit_s=900
 key=yes
 
 scenario() {
