@@ -100,8 +100,9 @@ Task<Result<std::unique_ptr<ByteChannel>>> Dialer::dial(EventLoop& loop,
 // Of the host that has answered, only the address that did.
 void Dialer::remember(std::vector<Way> found, Way answered) {
   std::erase_if(found, [&answered](const Way& way) { return way.host == answered.host; });
-  found.insert(found.begin(), std::move(answered));
-  std::ranges::stable_sort(found, {}, &Way::host);
+  const auto place =
+      std::ranges::find_if(found, [&answered](const Way& way) { return way.host > answered.host; });
+  found.insert(place, std::move(answered));
   ways_ = std::move(found);
 }
 

@@ -439,6 +439,11 @@ class FileIoSeekTest : public FileIoTest {
     EXPECT_TRUE(written.has_value());
   }
 
+  static Task<> lose_page(Volume& volume) {
+    volume.count_failed_write();
+    co_return;
+  }
+
   Ino ino_ = 0;
 };
 
@@ -490,10 +495,7 @@ TEST_F(FileIoSeekTest, where_the_kernel_cannot_be_asked_all_is_data) {
 }
 
 TEST_F(FileIoSeekTest, what_could_not_be_written_is_no_hole) {
-  caches_.dirty = [this](Worker&, Ino) -> Task<> {
-    volume_->count_failed_write();
-    co_return;
-  };
+  caches_.dirty = [this](Worker&, Ino) { return lose_page(*volume_); };
   EXPECT_EQ(data_at(5000).error().code, ErrorCode::kIo);
   EXPECT_EQ(hole_at(0).error().code, ErrorCode::kIo);
 }
