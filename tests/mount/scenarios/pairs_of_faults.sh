@@ -6,7 +6,7 @@ transports="shm tcp"
 limit_s=900
 
 scenario() {
-  local share=${PAIRS_OF_FAULTS:-0.1}
+  local share=${PAIRS_OF_FAULTS:-0.05}
   [[ $RUN_MODE == full ]] || share=0.03
   export PYTHONDONTWRITEBYTECODE=1
   python3 "$ROOT/tests/faults/faults.py" pairs "${RANDOM_FAULTS_SEED:-$RANDOM$RANDOM}" "$share"

@@ -1,17 +1,17 @@
 # shellcheck shell=bash disable=SC2034
 # Hundreds of random faults of processes and of the network, under a load that knows every byte that
 # was acknowledged: it reads it back, or EIO where and while a provider is to blame.
-# RANDOM_FAULTS=N RANDOM_FAULTS_SEED=S run others.
+# RANDOM_FAULTS=500 runs more, RANDOM_FAULTS_SEED=S the same again.
 matrix=cover
 transports="shm tcp"
 limit_s=900
 key=yes
 
 scenario() {
-  local count=500
+  local count=200
   case $RUN_MODE.$TRANSPORT in
     quick.*) count=30 ;;
-    full.shm) count=80 ;;
+    full.shm) count=60 ;;
   esac
   export PYTHONDONTWRITEBYTECODE=1
   python3 "$ROOT/tests/faults/faults.py" random "${RANDOM_FAULTS:-$count}" \
