@@ -226,6 +226,9 @@ TEST_F(ProviderServerTest, those_who_are_refused_take_nobodys_place) {
   EXPECT_TRUE(leaving->hello(Role::kControl));
   std::vector<std::unique_ptr<RawRequester>> crowd;  // that does not even read its refusal
   for (int i = 0; i < 100; ++i) crowd.push_back(std::make_unique<RawRequester>(tcp()));
+  // They are welcomed in order: once the last has been sent away, none can take the place that is
+  // about to be free.
+  EXPECT_TRUE(crowd.back()->is_closed_by_peer());
   leaving.reset();
   bool is_admitted = false;
   for (int i = 0; i < 100 && !is_admitted; ++i) {
