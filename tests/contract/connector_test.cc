@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "provider/server.h"
 #include "tests/contract/run_task.h"
+#include "tests/loopback.h"
 
 namespace rram::test {
 
@@ -36,22 +37,12 @@ bool has_text(const std::string& message, const std::string& text) {
 
 // A port on loopback: bound, and listening if wanted, but nobody accepts.
 struct SilentPort {
-  explicit SilentPort(bool listening) : socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof address;
-    auto* raw = reinterpret_cast<sockaddr*>(&address);
-    EXPECT_EQ(::bind(socket.get(), raw, length), 0);
-    EXPECT_EQ(::getsockname(socket.get(), raw, &length), 0);
+  explicit SilentPort(bool listening) : socket(bind_on_loopback()), endpoint(socket.endpoint()) {
     if (listening) {
-      EXPECT_EQ(::listen(socket.get(), 8), 0);
+      EXPECT_EQ(::listen(socket.fd.get(), 8), 0);
     }
-    endpoint.scheme = Endpoint::Scheme::kTcp;
-    endpoint.host = "127.0.0.1";
-    endpoint.port = ntohs(address.sin_port);
   }
-  UniqueFd socket;
+  LoopbackSocket socket;
   Endpoint endpoint;
 };
 

@@ -18,6 +18,7 @@
 #include "rdma/wire/codec.h"
 #include "tests/contract/run_task.h"
 #include "tests/contract/transfers.h"
+#include "tests/loopback.h"
 
 namespace rram::test {
 
@@ -31,19 +32,13 @@ struct Connected {
 };
 
 Connected connect_over_loopback() {
-  const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof address;
-  auto* raw = reinterpret_cast<sockaddr*>(&address);
-  EXPECT_EQ(::bind(listener.get(), raw, length), 0);
-  EXPECT_EQ(::listen(listener.get(), 1), 0);
-  EXPECT_EQ(::getsockname(listener.get(), raw, &length), 0);
+  const LoopbackSocket listener = bind_on_loopback();
+  EXPECT_EQ(::listen(listener.fd.get(), 1), 0);
+  const auto* address = reinterpret_cast<const sockaddr*>(&listener.address);
   Connected connected;
   connected.requester.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  EXPECT_EQ(::connect(connected.requester.get(), raw, length), 0);
-  connected.peer.reset(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  EXPECT_EQ(::connect(connected.requester.get(), address, sizeof listener.address), 0);
+  connected.peer.reset(::accept4(listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
   const timeval patience{5, 0};
   ::setsockopt(connected.peer.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   return connected;

@@ -26,7 +26,9 @@ POOL = "64M"
 # Long enough that a host whose CPUs are all taken does not miss it by itself.
 DEADLINE_S = 2.0 * SLOW
 UNMOUNT_LIMIT_S = 6 * SLOW
-RETURN_LIMIT_S = 15 * SLOW  # until all memory is back after an orderly end, or a short grace time
+# Until all memory is back. A lease whose control connection fell silent is kept for 30 s, whatever the
+# grace time is: the network may heal.
+RETURN_LIMIT_S = 45 * SLOW
 RECOVERY_LIMIT_S = 15 * SLOW
 
 

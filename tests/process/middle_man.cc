@@ -8,21 +8,15 @@
 #include <cstring>
 #include <utility>
 
+#include "tests/loopback.h"
+
 namespace rram::test {
 
-FakeProvider::FakeProvider(std::function<void(RawRequester& requester)> serve)
-    : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof address;
-  auto* raw = reinterpret_cast<sockaddr*>(&address);
-  EXPECT_EQ(::bind(listener_.get(), raw, length), 0);
-  EXPECT_EQ(::listen(listener_.get(), 1), 0);
-  EXPECT_EQ(::getsockname(listener_.get(), raw, &length), 0);
-  endpoint_.scheme = Endpoint::Scheme::kTcp;
-  endpoint_.host = "127.0.0.1";
-  endpoint_.port = ntohs(address.sin_port);
+FakeProvider::FakeProvider(std::function<void(RawRequester& requester)> serve) {
+  LoopbackSocket bound = bind_on_loopback();
+  EXPECT_EQ(::listen(bound.fd.get(), 1), 0);
+  endpoint_ = bound.endpoint();
+  listener_ = std::move(bound.fd);
   thread_ = std::thread([this, serve = std::move(serve)] {
     UniqueFd accepted(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!accepted) return;
