@@ -211,6 +211,7 @@ class EventLoop {
   void run_timers();
   void run_flushers();
   void submit_and_wait();
+  bool look_once();
   bool spin();
   void enter_kernel_if_needed();
   bool arm_pollers();

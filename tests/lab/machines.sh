@@ -33,10 +33,10 @@ machine_start() {
   mkfifo "$place"/{agent,monitor}.{in,out}
   echo "==== $host is switched on" >>"$LAB/logs/console.$host"
   # In a session of its own: it outlives the scenario that started it.
-  setsid qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp "${CPUS[$host]}" -m "$MACHINE_MIB" \
+  setsid qemu-system-x86_64 -accel tcg,thread=multi -cpu max,+invtsc -smp "${CPUS[$host]}" -m "$MACHINE_MIB" \
     -nodefaults -display none -no-reboot \
     -kernel "$LAB/kernel" -initrd "$LAB/initrd" \
-    -append "console=ttyS0 quiet panic=-1 mitigations=off lab.host=$host lab.address=$address \
+    -append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable clocksource=tsc lab.host=$host lab.address=$address \
 lab.address6=$address6" \
     -chardev "file,id=console,path=$LAB/logs/console.$host,append=on" -serial chardev:console \
     -chardev "pipe,id=monitor,path=$place/monitor" -mon chardev=monitor,mode=control \
