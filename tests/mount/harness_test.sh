@@ -46,6 +46,23 @@ scenario mounts_and_dies <<'END'
 matrix=none
 scenario() { mount -t tmpfs none "$MNT"; fail "on purpose"; }
 END
+# They wait for each other: one alone never ends.
+for name in waits_for_other other_waits; do
+  scenario $name <<'END'
+matrix=none
+limit_s=20
+waits=yes
+scenario() {
+  : >"$WORK.has-begun"
+  until [[ $(compgen -G "$(dirname "$WORK")/*.has-begun" | wc -l) -eq 2 ]]; do sleep 0.1; done
+}
+END
+done
+scenario waits_and_fails <<'END'
+matrix=none
+waits=yes
+scenario() { fail "in the end"; }
+END
 
 if TMPDIR=$work RRAM_RESULTS=$work/results "$here/run_scenarios.sh" --build "$work" \
   --scenarios "$work/scenarios" >"$work/output" 2>&1; then
@@ -62,7 +79,10 @@ expect_line '^PASS leaves_a_daemon'
 expect_line '^SKIP skips: a reason$'
 expect_line '^SKIP lacks_a_program: no no-such-program here$'
 expect_line '^FAIL mounts_and_dies$'
-expect_line '^2 passed, 5 failed, 2 skipped$'
+expect_line '^PASS waits_for_other'
+expect_line '^PASS other_waits'
+expect_line '^FAIL waits_and_fails$'
+expect_line '^4 passed, 6 failed, 2 skipped$'
 if grep -q "not reached" "$work/output"; then echo "went on after a failure" && exit 1; fi
 if grep -qa 'sleep.4242' /proc/[0-9]*/cmdline 2>/dev/null; then
   echo "a daemon was left" && exit 1

@@ -13,6 +13,7 @@
 #   limit_s=N      its time limit in seconds
 #   mode=full      not in quick runs
 #   key=yes        also run under sanitizers (--key)
+#   waits=yes      mostly waits for time to pass: such ones are run last, several at once
 #   needs="a b"    programs without which it is skipped
 set -euo pipefail
 
@@ -35,6 +36,8 @@ ENABLE_URING=/sys/module/fuse/parameters/enable_uring
 LOCK_FILE=/tmp/rram-scenarios.lock
 LOCK=
 SCRATCH=
+WAITING=() # the words of run_one for each scenario that mostly waits
+AT_ONCE=3  # of them
 
 parse_options() {
   while [[ $# -gt 0 ]]; do
@@ -77,12 +80,13 @@ combinations_of() {
   esac
 }
 
-# settings_of FILE: "matrix limit_s mode key transports(by commas) needs..." as the file sets them.
+# settings_of FILE: "matrix limit_s mode key waits transports(by commas) needs..." as the file sets
+# them.
 settings_of() (
-  matrix=once limit_s=60 mode=quick key=no transports="local shm tcp -" needs=
+  matrix=once limit_s=60 mode=quick key=no waits=no transports="local shm tcp -" needs=
   # shellcheck source=/dev/null
   source "$1"
-  echo "$matrix $limit_s $mode $key ${transports// /,} $needs"
+  echo "$matrix $limit_s $mode $key $waits ${transports// /,} $needs"
 )
 
 is_wanted() {
@@ -119,6 +123,7 @@ restore_uring() {
 }
 
 at_exit() {
+  wait # for scenarios that still run: they are ended by their time limits
   restore_uring
   [[ -z $SCRATCH ]] || rm -rf --one-file-system "$SCRATCH"
 }
@@ -196,10 +201,23 @@ run_one() {
   rm -rf --one-file-system "$work"
 }
 
+run_waiting() {
+  local one said
+  for one in "${WAITING[@]}"; do
+    while (($(jobs -rp | wc -l) >= AT_ONCE)); do wait -n || true; done
+    {
+      # shellcheck disable=SC2086 # a list of words
+      said=$(run_one $one)
+      echo "$said" # in one piece
+    } &
+  done
+  wait
+}
+
 run_file() {
-  local file=$1 name full transport front_end matrix limit_s mode key transports needs why
+  local file=$1 name full transport front_end matrix limit_s mode key waits transports needs why
   name=$(basename "$file" .sh)
-  read -r matrix limit_s mode key transports needs < <(settings_of "$file")
+  read -r matrix limit_s mode key waits transports needs < <(settings_of "$file")
   is_wanted "$mode" "$key" || return 0
   while read -r transport front_end; do
     [[ ,$transports, == *,$transport,* ]] || continue
@@ -215,6 +233,8 @@ run_file() {
     why=$(obstacle "$front_end" $needs)
     if [[ -n $why ]]; then
       report_skip "$full" "$why"
+    elif [[ $waits == yes ]]; then
+      WAITING+=("$file $full $transport $front_end $limit_s")
     else
       run_one "$file" "$full" "$transport" "$front_end" "$limit_s"
     fi
@@ -232,6 +252,7 @@ main() {
   for directory in "${SCENARIO_DIRECTORIES[@]}"; do
     for file in "$directory"/*.sh; do run_file "$file"; done
   done
+  run_waiting
   [[ $ONLY_LIST == yes || $SUMMARY == no ]] || count_results "$RRAM_RESULTS"
 }
 

@@ -2,6 +2,7 @@
 # Faults in the middle of a handshake, of the grant of a lease, of lanes that join it.
 matrix=once
 limit_s=300
+waits=yes
 
 scenario() {
   local step_bytes=31 seed=${CONNECT_SEED:-$RANDOM}

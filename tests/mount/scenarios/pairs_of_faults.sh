@@ -4,6 +4,7 @@
 matrix=cover
 transports="shm tcp"
 limit_s=900
+waits=yes
 
 scenario() {
   local share=${PAIRS_OF_FAULTS:-0.05}

@@ -3,6 +3,7 @@
 # killed while he waits for it is gone in time too, and a detach meanwhile is heard when it wakes.
 matrix=once
 limit_s=90
+waits=yes
 
 # A requester that asked to leave is believed at once; one that only fell silent has 30 s.
 RETURN_S=10

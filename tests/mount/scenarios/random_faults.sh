@@ -5,6 +5,7 @@
 matrix=cover
 transports="shm tcp"
 limit_s=900
+waits=yes
 key=yes
 
 scenario() {

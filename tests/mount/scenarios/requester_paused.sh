@@ -4,6 +4,7 @@
 matrix=once
 mode=full
 limit_s=90
+waits=yes
 
 # More than the missed heartbeats that make a requester silent, less than the grace time after it.
 PAUSE_S=13

@@ -5,6 +5,7 @@ matrix=cover
 mode=full
 transports="shm tcp"
 limit_s=150
+waits=yes
 key=no
 
 # Longer than missed heartbeats and the grace time of a silent requester together.

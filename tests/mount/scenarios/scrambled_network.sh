@@ -2,6 +2,7 @@
 # Bits that flip anywhere, in handshakes, headers and payload: nothing crashes, hangs or is left.
 matrix=once
 limit_s=120
+waits=yes
 key=yes
 
 scenario() {
