@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # Hundreds of random faults of processes and of the network, under a load that knows every byte that
 # was acknowledged: it reads it back, or EIO where and while a provider is to blame.
-# RANDOM_FAULTS=500 runs more, RANDOM_FAULTS_SEED=S the same again.
+# 500 in a full run; RANDOM_FAULTS=1000 runs so many each, RANDOM_FAULTS_SEED=S the same again.
 matrix=cover
 transports="shm tcp"
 limit_s=900
@@ -9,10 +9,10 @@ waits=yes
 key=yes
 
 scenario() {
-  local count=200
+  local count=300
   case $RUN_MODE.$TRANSPORT in
     quick.*) count=30 ;;
-    full.shm) count=60 ;;
+    full.shm) count=200 ;;
   esac
   export PYTHONDONTWRITEBYTECODE=1
   python3 "$ROOT/tests/faults/faults.py" random "${RANDOM_FAULTS:-$count}" \
