@@ -26,7 +26,7 @@ read_file() {
 }
 
 file_is_back() {
-  on requester read_file
+  on requester read_file >>"$WORK/attempts" 2>&1
 }
 
 # On a host: its address moves to its second NIC, with an RDMA device of its own.
@@ -81,7 +81,12 @@ scenario() {
   TRANSPORT=verbs
   # What becomes of their network ends with them.
   trap 'power_off p1 && power_off requester' EXIT
-  volume_start 128M "timeout=${DEADLINE_S}s,size=128M"
+  # A requester whose device goes looks like one that ended: two seconds are too short for it.
+  provider_launch p1 128M --grace 30s
+  provider_launch p2 128M --grace 30s
+  provider_wait p1
+  provider_wait p2
+  rramfs_mount "timeout=${DEADLINE_S}s,size=128M" p1 p2
   on requester write_file
 
   step "the provider's device is removed"
