@@ -217,7 +217,7 @@ bool EventLoop::spin() {
     return !poller->is_spun_over_;
   });
   if (spun_over_.empty()) return false;
-  const std::uint64_t end_ns = now_ns_ + spin_ns_;
+  const std::uint64_t end_ns = monotonic_ns() + spin_ns_;
   do {
     for (unsigned look = 0; look < kLooksPerClock; ++look) {
       if (!look_once()) continue;
