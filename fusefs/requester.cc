@@ -12,6 +12,7 @@
 
 #include "base/size_text.h"
 #include "fusefs/front/convert.h"
+#include "fusefs/memory_limit.h"
 #include "rdma/session/preshared_key.h"
 
 namespace rram {
@@ -37,8 +38,8 @@ std::uint64_t default_spin_ns(unsigned cpus) {
   return cpus >= kCpusForSpinning ? kDefaultSpinNs : 0;
 }
 
-// Unless told otherwise, names and attributes take no more than this part of the host's memory: a
-// flood of files meets ENOSPC, not the OOM killer.
+// Unless told otherwise, names, attributes and block maps take no more than this part of the memory
+// that this process may have: a flood of files meets ENOSPC, not the OOM killer.
 constexpr std::uint64_t kMetadataShare = 4;
 
 std::uint64_t host_memory_bytes() {
@@ -152,7 +153,8 @@ Status Requester::make_volume() {
       .mode = 0755, .uid = ::geteuid(), .gid = ::getegid(), .at = wall_clock_now()};
   NamespaceLimits limits;
   limits.max_memory_bytes =
-      options_.metadata_bytes != 0 ? options_.metadata_bytes : host_memory_bytes() / kMetadataShare;
+      options_.metadata_bytes != 0 ? options_.metadata_bytes
+                                   : memory_limit_bytes(host_memory_bytes()) / kMetadataShare;
   volume_ = std::make_unique<Volume>(*geometry, limits, root);
   return {};
 }

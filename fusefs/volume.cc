@@ -5,13 +5,26 @@
 #include <utility>
 
 #include "base/range_check.h"
+#include "fusefs/heap_cost.h"
 
 namespace rram {
+
+namespace {
+
+constexpr std::uint64_t kMapShare = 8;
+
+NamespaceLimits without_share_of_maps(NamespaceLimits limits) {
+  limits.max_memory_bytes -= limits.max_memory_bytes / kMapShare;
+  return limits;
+}
+
+}  // namespace
 
 Volume::Volume(const Geometry& geometry, const NamespaceLimits& limits, const RootAttributes& root)
     : geometry_(geometry),
       max_file_bytes_(limits.max_file_bytes),
-      namespace_(limits, root, /*generation=*/1),
+      max_memory_bytes_(limits.max_memory_bytes),
+      namespace_(without_share_of_maps(limits), root, /*generation=*/1),
       space_(geometry),
       quarantine_(geometry) {}
 
@@ -35,7 +48,15 @@ FileStat Volume::stat_of(const Attributes& attributes) const {
   return {attributes, blocks == nullptr ? 0 : blocks->allocated_bytes(geometry_)};
 }
 
+void Volume::count_maps() { namespace_.set_bytes_besides(map_bytes_ + flat_table_bytes(blocks_)); }
+
+bool Volume::is_memory_full() {
+  count_maps();
+  return namespace_.usage().memory_bytes >= max_memory_bytes_;
+}
+
 Result<FileStat> Volume::apply(const Record& record) {
+  count_maps();
   Result<Outcome> outcome = namespace_.apply(record);
   if (!outcome) return std::unexpected(std::move(outcome.error()));
   const FileStat stat = stat_of(outcome->attributes);
@@ -158,6 +179,7 @@ Result<std::string> Volume::xattr_names(Ino ino, bool with_trusted) {
 VolumeFigures Volume::figures() {
   const std::lock_guard lock(mutex_);
   free_safe_blocks();
+  count_maps();
   return {space_.total_bytes(), space_.free_bytes() + quarantine_.held_bytes() + deleted_bytes_,
           geometry_.granule_bytes(), namespace_.usage()};
 }
@@ -188,6 +210,7 @@ void Volume::destroy(Ino ino) {
   deleted_bytes_ += found->second.allocated_bytes(geometry_);
   deleted_.push_back(std::move(found->second));
   blocks_.erase(found);
+  shrink_if_sparse(blocks_);
   free_safe_blocks();
 }
 
@@ -196,7 +219,10 @@ void Volume::drop_step() {
   FileBlocks& file = deleted_.front();
   const std::uint64_t before_bytes = file.allocated_bytes(geometry_);
   BlockList freed;
-  const bool is_done = file.truncate(0, geometry_, freed, kBlocksPerHold);
+  const bool is_done = [&] {
+    const MemoryCount count(map_bytes_, file);
+    return file.truncate(0, geometry_, freed, kBlocksPerHold);
+  }();
   deleted_bytes_ -= before_bytes - file.allocated_bytes(geometry_);
   if (is_done) deleted_.pop_front();
   for (const Block& block : freed) quarantine_.retire(block);
@@ -296,6 +322,10 @@ Status Volume::check_range(Ino ino, std::uint64_t offset, std::uint64_t length) 
 
 Result<IoTicket> Volume::plan_write(FileBlocks& blocks, std::uint64_t offset, std::uint64_t length,
                                     WritePlan& plan) {
+  if (is_memory_full() && blocks.missing_granules(offset, length, geometry_) != 0) {
+    return fail(ErrorCode::kNoSpace);
+  }
+  const MemoryCount count(map_bytes_, blocks);
   IoTicket ticket = quarantine_.begin_io();
   const Status planned = blocks.plan_write(offset, length, space_, plan);
   if (planned) return ticket;
@@ -353,7 +383,8 @@ void Volume::end_write(WritePlan& plan, IoTicket ticket) {
 std::uint64_t Volume::placeable_bytes(Ino ino, std::uint64_t offset, std::uint64_t length) {
   const std::lock_guard lock(mutex_);
   const FileBlocks* blocks = find_blocks(ino);
-  return blocks == nullptr ? 0 : blocks->placeable_bytes(offset, length, space_);
+  return blocks == nullptr || is_memory_full() ? 0
+                                               : blocks->placeable_bytes(offset, length, space_);
 }
 
 // --- Cutting -------------------------------------------------------------------------------------
@@ -380,6 +411,7 @@ bool Volume::drop_behind(Ino ino, std::uint64_t size_bytes) {
   const auto found = blocks_.find(ino);
   if (found == blocks_.end()) return false;
   BlockList freed;
+  const MemoryCount count(map_bytes_, found->second);
   const bool is_done = found->second.truncate(size_bytes, geometry_, freed, kBlocksPerHold);
   retire(freed);
   return !is_done;
@@ -401,6 +433,7 @@ Result<std::uint64_t> Volume::punch(Ino ino, std::uint64_t offset, std::uint64_t
   std::uint64_t done = offset + length;
   if (const auto found = blocks_.find(ino); found != blocks_.end()) {
     BlockList freed;
+    const MemoryCount count(map_bytes_, found->second);
     done = found->second.punch(offset, length, geometry_, freed, kBlocksPerHold);
     retire(freed);
   }
@@ -426,6 +459,7 @@ Result<std::uint64_t> Volume::missing_bytes(Ino ino, std::uint64_t offset, std::
 Result<SpaceReservation> Volume::reserve(std::uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   const std::uint64_t granules = geometry_.bytes_to_granules(bytes);
+  if (granules != 0 && is_memory_full()) return fail(ErrorCode::kNoSpace);
   if (!space_.reserve(granules)) return no_space();
   return SpaceReservation(*this, granules);
 }

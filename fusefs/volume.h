@@ -66,6 +66,8 @@ class SpaceReservation;
 
 class Volume {
  public:
+  // Of limits.max_memory_bytes, which the block maps of files count against too, names leave a part
+  // to the maps: what exists can be written when no more can be made.
   Volume(const Geometry& geometry, const NamespaceLimits& limits, const RootAttributes& root);
   ~Volume();
   Volume(const Volume&) = delete;
@@ -177,8 +179,9 @@ class Volume {
 
   // Space without data (exclusive gate), in steps of step_bytes(). First missing_bytes() of each
   // step; their sum is reserved, or nothing has changed (errors as begin_write()); then
-  // begin_allocation() of each step, which fails only where a provider has gone meanwhile, and
-  // then commit_moves() and end_write() as for a write.
+  // begin_allocation() of each step, which fails only where a provider has gone or the memory for
+  // block maps has come to its end meanwhile; and then commit_moves() and end_write() as for a
+  // write.
   [[nodiscard]] std::uint64_t step_bytes(std::uint64_t offset, std::uint64_t length) const;
   Result<std::uint64_t> missing_bytes(Ino ino, std::uint64_t offset, std::uint64_t length);
   Result<SpaceReservation> reserve(std::uint64_t bytes);
@@ -201,6 +204,8 @@ class Volume {
 
   // All under mutex_.
   FileStat stat_of(const Attributes& attributes) const;
+  void count_maps();
+  bool is_memory_full();
   Result<FileStat> apply_and_count_lookup(const Record& record);
   Result<FileStat> apply(const Record& record);
   Result<Attributes> regular_file(Ino ino) const;
@@ -218,6 +223,7 @@ class Volume {
 
   const Geometry geometry_;
   const std::uint64_t max_file_bytes_;
+  const std::uint64_t max_memory_bytes_;
   std::mutex mutex_;  // leaf; guards everything below
   Namespace namespace_;
   Space space_;
@@ -226,6 +232,7 @@ class Volume {
   boost::unordered_flat_map<Ino, FileBlocks> blocks_;  // files that have had blocks
   std::deque<FileBlocks> deleted_;                     // what drop_step() has not come to yet
   std::uint64_t deleted_bytes_ = 0;                    // that these occupy
+  std::uint64_t map_bytes_ = 0;                        // heap of both
   boost::unordered_flat_set<Ino> unclean_tails_;       // after a write that failed half way
   std::atomic<std::uint64_t> failed_writes_{0};
   std::uint32_t next_file_start_ = 0;

@@ -42,12 +42,7 @@ std::optional<Piece> FileBlocks::truncate_tail(std::uint64_t new_size, const Spa
 bool FileBlocks::truncate(std::uint64_t new_size, const Geometry& geometry, BlockList& freed,
                           std::size_t max_blocks) {
   const std::uint64_t begin = geometry.granule_ceil(new_size);
-  if (drop_range(begin, kMaxFileBytes, geometry, freed, max_blocks) != kMaxFileBytes) {
-    return false;
-  }
-  const bool keeps_part = geometry.granule_in_slot(begin) != 0;
-  slots_.erase_from(geometry.slot_of(begin) + (keeps_part ? 1 : 0));  // gives its memory back
-  return true;
+  return drop_range(begin, kMaxFileBytes, geometry, freed, max_blocks) == kMaxFileBytes;
 }
 
 void FileBlocks::punch_edges(std::uint64_t offset, std::uint64_t length, const Space& space,

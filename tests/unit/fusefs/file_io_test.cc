@@ -74,7 +74,7 @@ class FileIoTest : public testing::Test {
  protected:
   void SetUp() override {
     const Geometry geometry = *Geometry::make(kDefaultStripeUnitBytes);
-    volume_ = std::make_unique<Volume>(geometry, NamespaceLimits{}, RootAttributes{});
+    volume_ = std::make_unique<Volume>(geometry, limits_, RootAttributes{});
     for (unsigned i = 0; i < kWorkers; ++i) {
       auto worker = Worker::start({.index = i,
                                    .front_arena_bytes = 4 * kBufferBytes,
@@ -161,6 +161,7 @@ class FileIoTest : public testing::Test {
     volume_->forget(ino, 1);
   }
 
+  NamespaceLimits limits_;
   std::uint64_t request_deadline_ns_ = std::numeric_limits<std::uint64_t>::max();
   TestCaches caches_;
   std::vector<std::unique_ptr<Worker>> workers_;
@@ -506,6 +507,37 @@ TEST_F(FileIoHugeTest, an_allocation_that_does_not_fit_changes_nothing) {
   EXPECT_EQ(volume_->stat(ino_)->attributes.size_bytes, 5000U);
   // What the file has already is not needed again.
   EXPECT_TRUE(allocate(ino_, total - 2 * 8192).has_value());
+}
+
+class FileIoMemoryTest : public FileIoHugeTest {
+ protected:
+  static constexpr std::uint64_t kMetadataBytes = 200'000;
+  FileIoMemoryTest() { limits_.max_memory_bytes = kMetadataBytes; }
+
+  std::uint64_t metadata_bytes() { return volume_->figures().inodes.memory_bytes; }
+};
+
+TEST_F(FileIoMemoryTest, block_maps_have_a_limit_and_what_exists_can_be_written) {
+  ASSERT_TRUE(allocate(ino_, kHugeBytes / 32).has_value());
+  const std::uint64_t small = metadata_bytes();
+  const Status refused = allocate(ino_, kHugeBytes);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::kNoSpace);
+  EXPECT_GE(metadata_bytes(), kMetadataBytes);
+  EXPECT_LT(metadata_bytes(), kMetadataBytes + kMetadataBytes / 4);
+  EXPECT_FALSE(volume_->create(Create{.parent = kRootIno, .name = "x", .mode = S_IFREG}));
+  WritePlan plan;
+  const auto start = volume_->begin_write(ino_, 0, 100'000, GateMode::kExclusive, plan);
+  ASSERT_TRUE(start.has_value()) << "what the file has already";
+  volume_->end_write(plan, *start->ticket);
+  EXPECT_EQ(volume_->placeable_bytes(ino_, kHugeBytes, 4096), 0U);
+  ASSERT_TRUE(truncate(0, ino_, kHugeBytes / 32));
+  EXPECT_LE(metadata_bytes(), small + 1000) << "what was cut is counted no more";
+  EXPECT_TRUE(volume_->create(Create{.parent = kRootIno, .name = "x", .mode = S_IFREG}));
+  remove("huge", ino_);
+  while (volume_->drop_deleted()) {
+  }
+  EXPECT_LT(metadata_bytes(), small / 2);
 }
 
 // Between the steps of an allocation others take space, but none of what it was promised.
