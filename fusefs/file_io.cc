@@ -372,14 +372,13 @@ Task<Result<std::uint64_t>> seek_hole(FileIo io, Ino ino, std::uint64_t offset) 
 
 // Before it asks for a copy the kernel has written what it had cached of the source's range.
 Task<Result<std::size_t>> copy_range(FileIo io, CopyRange range, std::span<std::byte> buffer,
-                                     Timestamp now) {
+                                     std::optional<Timestamp> accessed_at, Timestamp now) {
   std::size_t copied = 0;
   while (copied < range.length) {
     const std::span<std::byte> part =
         buffer.first(std::min<std::uint64_t>(buffer.size(), range.length - copied));
     const Result<std::size_t> read =
-
-        co_await read_file(io, range.from, range.from_offset + copied, part, std::nullopt);
+        co_await read_file(io, range.from, range.from_offset + copied, part, accessed_at);
     if (!read && copied == 0) co_return std::unexpected(read.error());
     if (!read || *read == 0) break;
     const Result<std::size_t> written = co_await write_file(

@@ -96,8 +96,8 @@ struct CopyRange {
 };
 
 // copy_file_range(2), through `buffer`. The bytes copied: fewer at the end of the source, or where
-// something went wrong after the first ones.
+// something went wrong after the first ones. `accessed_at`: as for read_file(), of the source.
 Task<Result<std::size_t>> copy_range(FileIo io, CopyRange range, std::span<std::byte> buffer,
-                                     Timestamp now);
+                                     std::optional<Timestamp> accessed_at, Timestamp now);
 
 }  // namespace rram

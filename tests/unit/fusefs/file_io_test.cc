@@ -681,7 +681,8 @@ class FileIoCopyTest : public FileIoSeekTest {
                            std::uint64_t length) {
     return workers_[0]->run_blocking<Result<std::size_t>>([&] {
       return copy_range(io(0), {ino_, from_offset, to, to_offset, length},
-                        buffer(0, 2 * kBufferBytes).last(kBufferBytes), Timestamp{});
+                        buffer(0, 2 * kBufferBytes).last(kBufferBytes), Timestamp{7, 0},
+                        Timestamp{});
     });
   }
 };
@@ -694,6 +695,7 @@ TEST_F(FileIoCopyTest, bytes_arrive_and_the_source_ends_the_copy) {
   }
   const Ino to = make_file("to");
   EXPECT_EQ(copy(to, 1000, 5, 10 * kBufferBytes).value(), 3 * kBufferBytes - 1000);
+  EXPECT_EQ(volume_->stat(ino_)->attributes.atime, (Timestamp{7, 0})) << "it was read";
   const auto bytes = read(0, to, 5, kBufferBytes - 1000);
   ASSERT_TRUE(bytes.has_value());
   EXPECT_TRUE(std::ranges::equal(*bytes, std::span(data).subspan(1000)));
