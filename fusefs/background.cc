@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,6 +11,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 namespace rram {
 
@@ -16,15 +20,38 @@ namespace {
 
 constexpr int kChildDiedStatus = 2;
 
-// What travels over the pipe: the exit status in one byte, then the line until the end.
-[[noreturn]] void wait_as_parent(int pipe_fd, pid_t child) {
+constexpr int kExitOfSignal = 128;  // plus its number, as a shell has it
+
+// The number of a signal that has come, if one has.
+std::optional<int> take_signal(int signal_fd) {
+  signalfd_siginfo taken{};
+  if (::read(signal_fd, &taken, sizeof taken) != sizeof taken) return std::nullopt;
+  return static_cast<int>(taken.ssi_signo);
+}
+
+// Everything that the child writes, until it has nothing more to say.
+std::string listen(int pipe_fd, int signal_fd, pid_t child) {
   std::string message;
-  char buffer[512];
-  ssize_t received = 0;
-  while ((received = ::read(pipe_fd, buffer, sizeof buffer)) > 0 ||
-         (received < 0 && errno == EINTR)) {
-    if (received > 0) message.append(buffer, static_cast<std::size_t>(received));
+  bool is_handed_on = false;
+  for (;;) {
+    pollfd descriptors[2] = {{pipe_fd, POLLIN, 0}, {signal_fd, POLLIN, 0}};
+    if (::poll(descriptors, 2, -1) < 0) continue;  // EINTR
+    if (descriptors[1].revents != 0) {
+      const std::optional<int> signal = take_signal(signal_fd);
+      if (signal && std::exchange(is_handed_on, true)) std::_Exit(kExitOfSignal + *signal);
+      if (signal) ::kill(child, SIGTERM);
+    }
+    if (descriptors[0].revents == 0) continue;
+    char buffer[512];
+    const ssize_t received = ::read(pipe_fd, buffer, sizeof buffer);
+    if (received <= 0) return message;
+    message.append(buffer, static_cast<std::size_t>(received));
   }
+}
+
+// What travels over the pipe: the exit status in one byte, then the line until the end.
+[[noreturn]] void wait_as_parent(int pipe_fd, int signal_fd, pid_t child) {
+  const std::string message = listen(pipe_fd, signal_fd, child);
   if (message.empty()) {
     int status = 0;
     ::waitpid(child, &status, 0);
@@ -40,17 +67,35 @@ constexpr int kChildDiedStatus = 2;
 
 }  // namespace
 
+sigset_t ending_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
+  return signals;
+}
+
+bool Background::is_awaited() const {
+  if (!pipe_) return true;
+  pollfd descriptor{pipe_.get(), 0, 0};
+  return ::poll(&descriptor, 1, 0) <= 0;  // else POLLERR: it has no reader any more
+}
+
 Result<Background> Background::enter() {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return fail_errno(errno, "cannot make a pipe");
   UniqueFd reading(ends[0]);
   UniqueFd writing(ends[1]);
+  // Blocked before there are two: none is lost.
+  const sigset_t signals = ending_signals();
+  ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+  UniqueFd signal_fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signal_fd) return fail_errno(errno, "cannot make a descriptor for signals");
   std::fflush(nullptr);
   const pid_t child = ::fork();
   if (child < 0) return fail_errno(errno, "cannot fork");
   if (child > 0) {
     writing.reset();
-    wait_as_parent(reading.get(), child);
+    wait_as_parent(reading.get(), signal_fd.get(), child);
   }
   ::setsid();
   return Background(std::move(writing));

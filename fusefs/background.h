@@ -3,6 +3,7 @@
 // leaves before anything can have failed.)
 #pragma once
 
+#include <csignal>
 #include <string>
 
 #include "base/fd.h"
@@ -10,19 +11,27 @@
 
 namespace rram {
 
+// The signals that ask the daemon to end.
+sigset_t ending_signals();
+
 class Background {
  public:
   // In the foreground: messages go straight to the terminal.
   Background() = default;
 
-  // Forks. The parent never returns from this; the child has a session of its own. Before any
-  // thread is started.
+  // Forks. The parent never returns from this: it hands the first signal that asks it to end on to
+  // the child, whose last word it waits for, and ends by the second one. The child has a session of
+  // its own, and these signals are blocked in it. Before any thread is started.
   static Result<Background> enter();
+
+  // Whether there is still somebody who waits for the last word (not after a SIGKILL while it
+  // connected).
+  [[nodiscard]] bool is_awaited() const;
 
   // Each is the last word, once. success: the line goes to the parent's standard output, and this
   // process lets the terminal go. failure: to standard error; the caller then ends with
   // `exit_status`.
-  // False: nobody is there to hear of the success any more (Ctrl-C while it connected).
+  // False: nobody is there to hear of the success any more.
   [[nodiscard]] bool report_success(const std::string& line);
   void report_failure(const std::string& line, int exit_status);
 

@@ -153,6 +153,46 @@ Task<Result<std::size_t>> write_when_placed(FileIo io, Ino ino, std::uint64_t of
   }
 }
 
+// All that the range lacks, as one: an allocation finds room for all of it or changes nothing. The
+// caller is alone with the file.
+Task<Result<SpaceReservation>> reserve_missing(FileIo io, Ino ino, std::uint64_t offset,
+                                               std::uint64_t length) {
+  std::uint64_t missing_bytes = 0;
+  for (const std::uint64_t end = offset + length; offset < end;) {
+    const std::uint64_t step = io.volume.step_bytes(offset, end - offset);
+    const Result<std::uint64_t> missing = io.volume.missing_bytes(ino, offset, step);
+    if (!missing) co_return std::unexpected(missing.error());
+    missing_bytes += *missing;
+    offset += step;
+    if (offset < end) co_await io.worker.loop().resume_here();
+  }
+  SpaceWait space_wait;
+  for (;;) {
+    Result<SpaceReservation> reservation = io.volume.reserve(missing_bytes);
+    if (reservation || reservation.error().code != ErrorCode::kNoSpace) {
+      co_return std::move(reservation);
+    }
+    const bool try_again = co_await space_wait.wait(io);
+    if (!try_again) co_return std::unexpected(reservation.error());
+  }
+}
+
+Task<Status> allocate_step(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t length,
+                           SpaceReservation& reservation) {
+  WritePlan plan;
+  const Result<IoTicket> ticket =
+      io.volume.begin_allocation(ino, offset, length, reservation, plan);
+  if (!ticket) co_return std::unexpected(ticket.error());
+  std::optional<ErrorCode> failure;
+  if (!plan.moves.empty()) {
+    failure = co_await move_blocks(io, plan.copies);
+    if (!failure) io.volume.commit_moves(ino, plan);
+  }
+  io.volume.end_write(plan, *ticket);
+  if (failure) co_return io_failure(*failure);
+  co_return Status{};
+}
+
 }  // namespace
 
 Task<> settle_space(FileIo io) { co_await io.caches.drain_forgets(io.worker); }
@@ -204,7 +244,16 @@ Task<Result<FileStat>> truncate_file(FileIo io, SetAttributes change) {
   io.volume.end_read(ticket);
   if (!tail) co_return std::unexpected(tail.error());
   if (failure) co_return io_failure(*failure);
-  co_return io.volume.truncate(change);
+  const Status cut = io.volume.truncate(change);
+  if (!cut) co_return std::unexpected(cut.error());
+  while (io.volume.drop_behind(change.ino, *change.size_bytes)) {
+    co_await io.worker.loop().resume_here();
+  }
+  co_return io.volume.stat(change.ino);
+}
+
+Task<> drop_deleted(FileIo io) {
+  while (io.volume.drop_deleted()) co_await io.worker.loop().resume_here();
 }
 
 Task<Status> allocate_range(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t length,
@@ -216,31 +265,18 @@ Task<Status> allocate_range(FileIo io, Ino ino, std::uint64_t offset, std::uint6
     const std::optional<ErrorCode> unclean = co_await clean_tail(io, ino);
     if (unclean) co_return io_failure(*unclean);
   }
-  SpaceWait space_wait;
-  for (;;) {
-    WritePlan plan;
-    Result<Volume::WriteStart> start =
-        io.volume.begin_write(ino, offset, length, GateMode::kExclusive, plan);
-    if (start) {
-      std::optional<ErrorCode> failure;
-      if (!plan.moves.empty()) {
-        failure = co_await move_blocks(io, plan.copies);
-        if (!failure) io.volume.commit_moves(ino, plan);
-      }
-      Status grown;
-      const WritePlan nothing_written;
-      if (!failure) {
-        const std::uint64_t end = keeps_size ? 0 : offset + length;
-        grown = io.volume.commit_write(ino, nothing_written, end, now);
-      }
-      io.volume.end_write(plan, *start->ticket);
-      if (failure) co_return io_failure(*failure);
-      co_return grown;
-    }
-    if (start.error().code != ErrorCode::kNoSpace) co_return std::unexpected(start.error());
-    const bool try_again = co_await space_wait.wait(io);
-    if (!try_again) co_return std::unexpected(start.error());
+  Result<SpaceReservation> reservation = co_await reserve_missing(io, ino, offset, length);
+  if (!reservation) co_return std::unexpected(reservation.error());
+  const std::uint64_t end = offset + length;
+  while (offset < end) {
+    const std::uint64_t step = io.volume.step_bytes(offset, end - offset);
+    const Status allocated = co_await allocate_step(io, ino, offset, step, *reservation);
+    if (!allocated) co_return allocated;
+    offset += step;
+    if (offset < end) co_await io.worker.loop().resume_here();
   }
+  const WritePlan nothing_written;
+  co_return io.volume.commit_write(ino, nothing_written, keeps_size ? 0 : end, now);
 }
 
 Task<Status> punch_range(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t length,
@@ -254,7 +290,14 @@ Task<Status> punch_range(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t
   io.volume.end_read(ticket);
   if (!planned) co_return planned;
   if (failure) co_return io_failure(*failure);
-  co_return io.volume.punch(ino, offset, length, now);
+  const std::uint64_t end = offset + length;
+  for (;;) {
+    const Result<std::uint64_t> done = io.volume.punch(ino, offset, end - offset, now);
+    if (!done) co_return std::unexpected(done.error());
+    if (*done == end) co_return Status{};
+    offset = *done;
+    co_await io.worker.loop().resume_here();
+  }
 }
 
 namespace {
@@ -329,14 +372,13 @@ Task<Result<std::uint64_t>> seek_hole(FileIo io, Ino ino, std::uint64_t offset) 
 
 // Before it asks for a copy the kernel has written what it had cached of the source's range.
 Task<Result<std::size_t>> copy_range(FileIo io, CopyRange range, std::span<std::byte> buffer,
-                                     Timestamp now) {
+                                     std::optional<Timestamp> accessed_at, Timestamp now) {
   std::size_t copied = 0;
   while (copied < range.length) {
     const std::span<std::byte> part =
         buffer.first(std::min<std::uint64_t>(buffer.size(), range.length - copied));
     const Result<std::size_t> read =
-
-        co_await read_file(io, range.from, range.from_offset + copied, part, std::nullopt);
+        co_await read_file(io, range.from, range.from_offset + copied, part, accessed_at);
     if (!read && copied == 0) co_return std::unexpected(read.error());
     if (!read || *read == 0) break;
     const Result<std::size_t> written = co_await write_file(

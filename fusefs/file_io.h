@@ -53,6 +53,9 @@ struct FileIo {
 // Resumes when what was deleted before the call is free space again.
 Task<> settle_space(FileIo io);
 
+// Frees the blocks of what was deleted, in steps between which others have their turn.
+Task<> drop_deleted(FileIo io);
+
 // The bytes read: min(buffer.size(), size - offset), 0 at the end of the file.
 // `accessed_at`: as for Volume::begin_read().
 Task<Result<std::size_t>> read_file(FileIo io, Ino ino, std::uint64_t offset,
@@ -68,7 +71,8 @@ Task<Result<std::size_t>> write_file(FileIo io, Ino ino, std::uint64_t offset,
 Task<Result<FileStat>> truncate_file(FileIo io, SetAttributes change);
 
 // fallocate(2): space for the range without changing what it reads as; the file grows to its end
-// unless `keeps_size`.
+// unless `keeps_size`. kNoSpace: nothing has changed. Where it fails because a provider goes in the
+// middle, some of the range keeps its new space.
 Task<Status> allocate_range(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t length,
                             bool keeps_size, Timestamp now);
 
@@ -92,8 +96,8 @@ struct CopyRange {
 };
 
 // copy_file_range(2), through `buffer`. The bytes copied: fewer at the end of the source, or where
-// something went wrong after the first ones.
+// something went wrong after the first ones. `accessed_at`: as for read_file(), of the source.
 Task<Result<std::size_t>> copy_range(FileIo io, CopyRange range, std::span<std::byte> buffer,
-                                     Timestamp now);
+                                     std::optional<Timestamp> accessed_at, Timestamp now);
 
 }  // namespace rram

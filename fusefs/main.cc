@@ -49,9 +49,7 @@ constexpr int kDetachGraceMs = 5000;
 class Endings {
  public:
   static Result<Endings> create() {
-    sigset_t signals;
-    sigemptyset(&signals);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
+    const sigset_t signals = ending_signals();
     if (::pthread_sigmask(SIG_BLOCK, &signals, nullptr) != 0) {
       return fail_errno(errno, "cannot block signals");
     }
@@ -78,6 +76,11 @@ class Endings {
     if ((descriptors[0].revents & POLLIN) != 0) return Cause::kEnded;
     if ((descriptors[1].revents & POLLIN) != 0) return Cause::kSignal;
     return Cause::kTimeout;
+  }
+
+  // One that has not been heeded: it stays.
+  [[nodiscard]] bool has_signal() const {
+    return wait(0, /*heeds_signals=*/true) == Cause::kSignal;
   }
 
  private:
@@ -217,11 +220,12 @@ int run(RequesterOptions options) {
     background.report_failure("rramfs: " + endings.error().message, kExitSystem);
     return kExitSystem;
   }
-  Result<std::unique_ptr<Requester>> requester =
-      Requester::start(options, [&](const Status& status) {
-        if (!status) spdlog::error("{}", status.error().message);
-        endings->note_ended();
-      });
+  const auto on_ended = [&](const Status& status) {
+    if (!status) spdlog::error("{}", status.error().message);
+    endings->note_ended();
+  };
+  const auto is_called_off = [&] { return endings->has_signal() || !background.is_awaited(); };
+  Result<std::unique_ptr<Requester>> requester = Requester::start(options, on_ended, is_called_off);
   if (!requester) {
     background.report_failure("rramfs: " + requester.error().message, kExitMountFailure);
     return kExitMountFailure;

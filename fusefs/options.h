@@ -19,7 +19,7 @@ struct RequesterOptions {
   std::vector<Endpoint> providers;
   std::uint64_t stripe_unit_bytes = kDefaultStripeUnitBytes;
   std::uint64_t size_bytes = 0;  // of the whole volume; 0: all that is free
-  // Of the requester's memory, for names and attributes; 0: a part of what the host has.
+  // Of the requester's memory, for names, attributes and block maps; 0: a part of what it may have.
   std::uint64_t metadata_bytes = 0;
   std::optional<std::string> key_file;
   // How long a worker spins for completions of RDMA before it sleeps; nothing: as the host allows.

@@ -36,7 +36,9 @@ Task<Status> ProviderLink::open_lane(TimeLimit limit) {
   co_return Status{};
 }
 
-Task<Status> ProviderLink::open() { return open_lane({provider_.timeout_ms(), kLongestMountMs}); }
+Task<Status> ProviderLink::open(CallOff call_off) {
+  return open_lane({provider_.timeout_ms(), kLongestMountMs, std::move(call_off)});
+}
 
 void ProviderLink::on_lane_broken(const Error& reason) {
   if (replacing_.is_closed() || lane_ == nullptr) return;

@@ -30,7 +30,7 @@ class ProviderLink {
   ProviderLink& operator=(const ProviderLink&) = delete;
 
   // The first lane; the link is of no use before.
-  Task<Status> open();
+  Task<Status> open(CallOff call_off = {});
 
   // The operation's region is one of the provider's (region()).
   void submit(Operation& operation);

@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 #include <thread>
 #include <utility>
 
 #include "base/size_text.h"
 #include "fusefs/front/convert.h"
+#include "fusefs/memory_limit.h"
 #include "rdma/session/preshared_key.h"
 
 namespace rram {
@@ -37,14 +39,17 @@ std::uint64_t default_spin_ns(unsigned cpus) {
   return cpus >= kCpusForSpinning ? kDefaultSpinNs : 0;
 }
 
-// Unless told otherwise, names and attributes take no more than this part of the host's memory: a
-// flood of files meets ENOSPC, not the OOM killer.
+// Unless told otherwise, names, attributes and block maps take no more than this part of the memory
+// that this process may have: a flood of files meets ENOSPC, not the OOM killer.
 constexpr std::uint64_t kMetadataShare = 4;
 
 std::uint64_t host_memory_bytes() {
   return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
          static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
+
+// How often a mount that waits looks whether it is still wanted.
+constexpr std::chrono::milliseconds kCallOffCheck{50};
 
 // A result that is there already, as a task.
 Task<Status> ready(Status status) { co_return status; }
@@ -70,13 +75,15 @@ Task<std::vector<std::optional<ConnectResult>>> connect_all(EventLoop& loop,
   co_return results;
 }
 
-Task<> open_one(ProviderLink& link, Status& result) { result = co_await link.open(); }
+Task<> open_one(ProviderLink& link, CallOff call_off, Status& result) {
+  result = co_await link.open(std::move(call_off));
+}
 
-Task<Status> open_all(Worker& worker) {
+Task<Status> open_all(Worker& worker, CallOff call_off) {
   std::vector<Status> results(worker.links().size());
   Gate opening;
   for (std::size_t i = 0; i < results.size(); ++i) {
-    spawn(opening, open_one(*worker.links()[i], results[i]));
+    spawn(opening, open_one(*worker.links()[i], call_off, results[i]));
   }
   co_await opening.close();
   for (Status& result : results) {
@@ -108,15 +115,33 @@ Task<bool> release_all(std::vector<std::unique_ptr<MountedProvider>>& providers)
 }  // namespace
 
 Result<std::unique_ptr<Requester>> Requester::start(const RequesterOptions& options,
-                                                    std::function<void(Status)> on_ended) {
-  std::unique_ptr<Requester> requester(new Requester(options));
+                                                    std::function<void(Status)> on_ended,
+                                                    std::function<bool()> is_called_off) {
+  std::unique_ptr<Requester> requester(new Requester(options, std::move(is_called_off)));
   Status status = requester->start_workers();
   if (status) status = requester->make_volume();
   if (status) status = requester->connect_providers();
   if (status) status = requester->open_links();
+  if (Status wanted = requester->check_call_off(); !wanted) status = std::move(wanted);
   if (status) status = requester->mount(std::move(on_ended));
   if (!status) return std::unexpected(status.error());
   return requester;
+}
+
+template <typename T>
+T Requester::wait_for(std::future<T> result) {
+  while (result.wait_for(kCallOffCheck) != std::future_status::ready) {
+    if (is_called_off_()) *call_off_ = true;
+  }
+  return result.get();
+}
+
+// Once called off, that is why, whatever it led to.
+Status Requester::check_call_off() {
+  if (!*call_off_ && !is_called_off_()) return {};
+  return fail(ErrorCode::kCancelled,
+              "interrupted before it had all providers: nothing is mounted, and what was leased is "
+              "given back");
 }
 
 Status Requester::start_workers() {
@@ -151,8 +176,9 @@ Status Requester::make_volume() {
   const RootAttributes root{
       .mode = 0755, .uid = ::geteuid(), .gid = ::getegid(), .at = wall_clock_now()};
   NamespaceLimits limits;
-  limits.max_memory_bytes =
-      options_.metadata_bytes != 0 ? options_.metadata_bytes : host_memory_bytes() / kMetadataShare;
+  limits.max_memory_bytes = options_.metadata_bytes != 0
+                                ? options_.metadata_bytes
+                                : memory_limit_bytes(host_memory_bytes()) / kMetadataShare;
   volume_ = std::make_unique<Volume>(*geometry, limits, root);
   return {};
 }
@@ -164,6 +190,7 @@ Status Requester::connect_providers() {
       .wanted_bytes = share_of(options_.size_bytes, options_.providers.size()),
       .timeout_ms = options_.timeout_ms,
       .longest_ms = kLongestMountMs,
+      .call_off = call_off_,
       .rdma_device = options_.rdma_device,
       .rdma_memories = make_rdma_memories()};
   if (options_.key_file) {
@@ -173,8 +200,8 @@ Status Requester::connect_providers() {
   }
   EventLoop& loop = control_worker().loop();
   std::vector<std::optional<ConnectResult>> results =
-      control_worker().run_blocking<std::vector<std::optional<ConnectResult>>>(
-          [&] { return connect_all(loop, options_.providers, lease_options); });
+      wait_for(control_worker().run_async<std::vector<std::optional<ConnectResult>>>(
+          [&] { return connect_all(loop, options_.providers, lease_options); }));
   // What lives on the control loop is made on it.
   return control_worker().run_blocking<Status>([&] { return ready(take_leases(results)); });
 }
@@ -210,7 +237,8 @@ Status Requester::open_links() {
       worker->links().push_back(
           std::make_unique<ProviderLink>(worker->loop(), *provider, lane, worker->arena()));
     }
-    Status status = worker->run_blocking<Status>([&] { return open_all(*worker); });
+    Status status =
+        wait_for(worker->run_async<Status>([&] { return open_all(*worker, call_off_); }));
     if (!status) return status;
   }
   return {};

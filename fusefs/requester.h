@@ -4,7 +4,9 @@
 // Lives on the main thread, which may block. Two of them in one process work.
 #pragma once
 
+#include <atomic>
 #include <functional>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,8 +29,11 @@ class Requester {
   // Connects to every provider, takes the leases, mounts, and returns when the mount is usable. On
   // failure nothing stays mounted and no lease is held.
   // `on_ended` is called once, on some thread, when the kernel has ended the mount.
+  // `is_called_off` is asked now and then while this waits for providers; true ends it with
+  // kCancelled.
   static Result<std::unique_ptr<Requester>> start(const RequesterOptions& options,
-                                                  std::function<void(Status)> on_ended);
+                                                  std::function<void(Status)> on_ended,
+                                                  std::function<bool()> is_called_off);
   // Takes the mount away if it is still there, and gives the leases back.
   ~Requester();
   Requester(const Requester&) = delete;
@@ -46,7 +51,8 @@ class Requester {
   [[nodiscard]] const std::vector<std::string>& notes() const { return notes_; }
 
  private:
-  explicit Requester(const RequesterOptions& options) : options_(options) {}
+  Requester(const RequesterOptions& options, std::function<bool()> is_called_off)
+      : options_(options), is_called_off_(std::move(is_called_off)) {}
 
   Status start_workers();
   Status make_volume();
@@ -54,6 +60,10 @@ class Requester {
   // On the control worker's thread.
   Status take_leases(std::vector<std::optional<Result<ConnectedLease>>>& results);
   Status open_links();
+  Status check_call_off();
+  // The result of what may take long, on some worker.
+  template <typename T>
+  T wait_for(std::future<T> result);
   [[nodiscard]] bool keeps_access_times() const;
   Status mount(std::function<void(Status)> on_ended);
   Worker& control_worker() { return *workers_.front(); }
@@ -61,6 +71,8 @@ class Requester {
   void release_leases();
 
   const RequesterOptions options_;
+  const std::function<bool()> is_called_off_;
+  const std::shared_ptr<std::atomic<bool>> call_off_ = std::make_shared<std::atomic<bool>>(false);
   FrontEndPlan front_end_plan_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Volume> volume_;

@@ -1,16 +1,30 @@
 #include "fusefs/volume.h"
 
 #include <algorithm>
+#include <cassert>
 #include <utility>
 
 #include "base/range_check.h"
+#include "fusefs/heap_cost.h"
 
 namespace rram {
+
+namespace {
+
+constexpr std::uint64_t kMapShare = 8;
+
+NamespaceLimits without_share_of_maps(NamespaceLimits limits) {
+  limits.max_memory_bytes -= limits.max_memory_bytes / kMapShare;
+  return limits;
+}
+
+}  // namespace
 
 Volume::Volume(const Geometry& geometry, const NamespaceLimits& limits, const RootAttributes& root)
     : geometry_(geometry),
       max_file_bytes_(limits.max_file_bytes),
-      namespace_(limits, root, /*generation=*/1),
+      max_memory_bytes_(limits.max_memory_bytes),
+      namespace_(without_share_of_maps(limits), root, /*generation=*/1),
       space_(geometry),
       quarantine_(geometry) {}
 
@@ -34,7 +48,15 @@ FileStat Volume::stat_of(const Attributes& attributes) const {
   return {attributes, blocks == nullptr ? 0 : blocks->allocated_bytes(geometry_)};
 }
 
+void Volume::count_maps() { namespace_.set_bytes_besides(map_bytes_ + flat_table_bytes(blocks_)); }
+
+bool Volume::is_memory_full() {
+  count_maps();
+  return namespace_.usage().memory_bytes >= max_memory_bytes_;
+}
+
 Result<FileStat> Volume::apply(const Record& record) {
+  count_maps();
   Result<Outcome> outcome = namespace_.apply(record);
   if (!outcome) return std::unexpected(std::move(outcome.error()));
   const FileStat stat = stat_of(outcome->attributes);
@@ -95,9 +117,10 @@ Result<Attributes> Volume::attributes(Ino ino) {
   return namespace_.attributes(ino);
 }
 
-void Volume::forget(Ino ino, std::uint64_t count) {
+bool Volume::forget(Ino ino, std::uint64_t count) {
   const std::lock_guard lock(mutex_);
   if (const std::optional<Ino> destroyed = namespace_.forget(ino, count)) destroy(*destroyed);
+  return !deleted_.empty();
 }
 
 void Volume::note_access(const Attributes& attributes, std::optional<Timestamp> accessed_at) {
@@ -156,14 +179,15 @@ Result<std::string> Volume::xattr_names(Ino ino, bool with_trusted) {
 VolumeFigures Volume::figures() {
   const std::lock_guard lock(mutex_);
   free_safe_blocks();
-  return {space_.total_bytes(), space_.free_bytes() + quarantine_.held_bytes(),
+  count_maps();
+  return {space_.total_bytes(), space_.free_bytes() + quarantine_.held_bytes() + deleted_bytes_,
           geometry_.granule_bytes(), namespace_.usage()};
 }
 
 bool Volume::has_quarantined_blocks() {
   const std::lock_guard lock(mutex_);
   free_safe_blocks();
-  return quarantine_.held_bytes() > 0;
+  return quarantine_.held_bytes() > 0 || !deleted_.empty();
 }
 
 // --- Blocks --------------------------------------------------------------------------------------
@@ -183,10 +207,31 @@ void Volume::destroy(Ino ino) {
   unclean_tails_.erase(ino);
   const auto found = blocks_.find(ino);
   if (found == blocks_.end()) return;
-  BlockList freed;
-  found->second.clear(geometry_, freed);
+  deleted_bytes_ += found->second.allocated_bytes(geometry_);
+  deleted_.push_back(std::move(found->second));
   blocks_.erase(found);
-  retire(freed);
+  shrink_if_sparse(blocks_);
+  free_safe_blocks();
+}
+
+void Volume::drop_step() {
+  if (deleted_.empty()) return;
+  FileBlocks& file = deleted_.front();
+  const std::uint64_t before_bytes = file.allocated_bytes(geometry_);
+  BlockList freed;
+  const bool is_done = [&] {
+    const MemoryCount count(map_bytes_, file);
+    return file.truncate(0, geometry_, freed, kBlocksPerHold);
+  }();
+  deleted_bytes_ -= before_bytes - file.allocated_bytes(geometry_);
+  if (is_done) deleted_.pop_front();
+  for (const Block& block : freed) quarantine_.retire(block);
+}
+
+bool Volume::drop_deleted() {
+  const std::lock_guard lock(mutex_);
+  free_safe_blocks();
+  return !deleted_.empty();
 }
 
 void Volume::retire(const BlockList& freed) {
@@ -195,9 +240,10 @@ void Volume::retire(const BlockList& freed) {
 }
 
 void Volume::free_safe_blocks() {
+  drop_step();
   if (!quarantine_.has_safe_blocks()) return;
   safe_blocks_.clear();
-  quarantine_.collect(safe_blocks_);
+  quarantine_.collect(safe_blocks_, kBlocksPerHold);
   for (const Block& block : safe_blocks_) space_.free(block);
 }
 
@@ -255,25 +301,41 @@ Result<FileMap> Volume::map_at(Ino ino, std::uint64_t offset) {
 Result<Volume::WriteStart> Volume::begin_write(Ino ino, std::uint64_t offset, std::uint64_t length,
                                                GateMode mode, WritePlan& plan) {
   const std::lock_guard lock(mutex_);
-  const Result<Attributes> file = regular_file(ino);
-  if (!file) return std::unexpected(file.error());
-  if (!range_is_inside(offset, length, max_file_bytes_)) {
-    return fail(ErrorCode::kFileTooBig);
-  }
+  if (Status good = check_range(ino, offset, length); !good) return std::unexpected(good.error());
   FileBlocks& blocks = blocks_of(ino);
   if (mode == GateMode::kShared &&
       (unclean_tails_.contains(ino) || blocks.write_needs_move(offset, length, space_) ||
        blocks.write_needs_fill(offset, length, space_))) {
     return WriteStart{};
   }
-  IoTicket ticket = quarantine_.begin_io();
-  if (Status planned = blocks.plan_write(offset, length, space_, plan); !planned) {
-    quarantine_.end_io(ticket);
-    // There may be any amount of space, only not now.
-    if (!space_.has_usable_provider()) return fail(ErrorCode::kDisconnected);
-    return std::unexpected(planned.error());
+  Result<IoTicket> ticket = plan_write(blocks, offset, length, plan);
+  if (!ticket) return std::unexpected(ticket.error());
+  return WriteStart{*ticket};
+}
+
+Status Volume::check_range(Ino ino, std::uint64_t offset, std::uint64_t length) const {
+  const Result<Attributes> file = regular_file(ino);
+  if (!file) return std::unexpected(file.error());
+  if (!range_is_inside(offset, length, max_file_bytes_)) return fail(ErrorCode::kFileTooBig);
+  return {};
+}
+
+Result<IoTicket> Volume::plan_write(FileBlocks& blocks, std::uint64_t offset, std::uint64_t length,
+                                    WritePlan& plan) {
+  if (is_memory_full() && blocks.missing_granules(offset, length, geometry_) != 0) {
+    return fail(ErrorCode::kNoSpace);
   }
-  return WriteStart{ticket};
+  const MemoryCount count(map_bytes_, blocks);
+  IoTicket ticket = quarantine_.begin_io();
+  const Status planned = blocks.plan_write(offset, length, space_, plan);
+  if (planned) return ticket;
+  quarantine_.end_io(ticket);
+  return no_space();
+}
+
+// There may be any amount of space, only not now.
+std::unexpected<Error> Volume::no_space() const {
+  return fail(space_.has_usable_provider() ? ErrorCode::kNoSpace : ErrorCode::kDisconnected);
 }
 
 void Volume::commit_moves(Ino ino, WritePlan& plan) {
@@ -321,7 +383,8 @@ void Volume::end_write(WritePlan& plan, IoTicket ticket) {
 std::uint64_t Volume::placeable_bytes(Ino ino, std::uint64_t offset, std::uint64_t length) {
   const std::lock_guard lock(mutex_);
   const FileBlocks* blocks = find_blocks(ino);
-  return blocks == nullptr ? 0 : blocks->placeable_bytes(offset, length, space_);
+  return blocks == nullptr || is_memory_full() ? 0
+                                               : blocks->placeable_bytes(offset, length, space_);
 }
 
 // --- Cutting -------------------------------------------------------------------------------------
@@ -336,16 +399,22 @@ Result<std::optional<Piece>> Volume::truncate_tail(Ino ino, std::uint64_t new_si
   return blocks->truncate_tail(new_size, space_);
 }
 
-Result<FileStat> Volume::truncate(const SetAttributes& change) {
+Status Volume::truncate(const SetAttributes& change) {
   const std::lock_guard lock(mutex_);
-  Result<Outcome> outcome = namespace_.apply(change);
-  if (!outcome) return std::unexpected(std::move(outcome.error()));
-  if (const auto found = blocks_.find(change.ino); found != blocks_.end()) {
-    BlockList freed;
-    found->second.truncate(*change.size_bytes, geometry_, freed);
-    retire(freed);
-  }
-  return stat_of(outcome->attributes);
+  const Result<Outcome> outcome = namespace_.apply(change);
+  if (!outcome) return std::unexpected(outcome.error());
+  return {};
+}
+
+bool Volume::drop_behind(Ino ino, std::uint64_t size_bytes) {
+  const std::lock_guard lock(mutex_);
+  const auto found = blocks_.find(ino);
+  if (found == blocks_.end()) return false;
+  BlockList freed;
+  const MemoryCount count(map_bytes_, found->second);
+  const bool is_done = found->second.truncate(size_bytes, geometry_, freed, kBlocksPerHold);
+  retire(freed);
+  return !is_done;
 }
 
 Status Volume::punch_edges(Ino ino, std::uint64_t offset, std::uint64_t length, Pieces& zeros) {
@@ -358,17 +427,58 @@ Status Volume::punch_edges(Ino ino, std::uint64_t offset, std::uint64_t length, 
   return {};
 }
 
-Status Volume::punch(Ino ino, std::uint64_t offset, std::uint64_t length, Timestamp now) {
+Result<std::uint64_t> Volume::punch(Ino ino, std::uint64_t offset, std::uint64_t length,
+                                    Timestamp now) {
   const std::lock_guard lock(mutex_);
+  std::uint64_t done = offset + length;
   if (const auto found = blocks_.find(ino); found != blocks_.end()) {
     BlockList freed;
-    found->second.punch(offset, length, geometry_, freed);
+    const MemoryCount count(map_bytes_, found->second);
+    done = found->second.punch(offset, length, geometry_, freed, kBlocksPerHold);
     retire(freed);
   }
   const Touch touch{.ino = ino, .atime = false, .mtime = true, .ctime = true, .at = now};
   const Result<Outcome> touched = namespace_.apply(touch);
   if (!touched) return std::unexpected(touched.error());
-  return {};
+  return done;
+}
+
+// --- Allocating ----------------------------------------------------------------------------------
+
+std::uint64_t Volume::step_bytes(std::uint64_t offset, std::uint64_t length) const {
+  const std::uint64_t step_end = geometry_.slot_start(geometry_.slot_of(offset) + kSlotsPerHold);
+  return std::min(length, step_end - offset);
+}
+
+Result<std::uint64_t> Volume::missing_bytes(Ino ino, std::uint64_t offset, std::uint64_t length) {
+  const std::lock_guard lock(mutex_);
+  if (Status good = check_range(ino, offset, length); !good) return std::unexpected(good.error());
+  return geometry_.granules_to_bytes(blocks_of(ino).missing_granules(offset, length, geometry_));
+}
+
+Result<SpaceReservation> Volume::reserve(std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  const std::uint64_t granules = geometry_.bytes_to_granules(bytes);
+  if (granules != 0 && is_memory_full()) return fail(ErrorCode::kNoSpace);
+  if (!space_.reserve(granules)) return no_space();
+  return SpaceReservation(*this, granules);
+}
+
+void Volume::unreserve(std::uint64_t granules) {
+  const std::lock_guard lock(mutex_);
+  space_.unreserve(granules);
+}
+
+Result<IoTicket> Volume::begin_allocation(Ino ino, std::uint64_t offset, std::uint64_t length,
+                                          SpaceReservation& reservation, WritePlan& plan) {
+  const std::lock_guard lock(mutex_);
+  FileBlocks& blocks = blocks_of(ino);
+  // Nobody can come between: it is reserved, or it is in the file.
+  const std::uint64_t granules = blocks.missing_granules(offset, length, geometry_);
+  assert(granules <= reservation.granules_);
+  reservation.granules_ -= granules;
+  space_.unreserve(granules);
+  return plan_write(blocks, offset, length, plan);
 }
 
 // --- Gates ---------------------------------------------------------------------------------------

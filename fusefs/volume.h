@@ -7,17 +7,22 @@
 //
 // Threads: every function may be called from any worker. One mutex guards all; it is a leaf lock,
 // held for computing alone: never over I/O, a suspension, a reply or a callback into a transport.
+// What grows with the size of a file (allocating, cutting, deleting) is done in steps of at most
+// kSlotsPerHold slots or about kBlocksPerHold blocks, each under a hold of its own.
 #pragma once
 
 #include <atomic>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <boost/unordered/unordered_flat_set.hpp>
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -53,8 +58,16 @@ struct FileMap {
 // The right of a begun read or write to its blocks; from begin_*() to end_*().
 using IoTicket = Quarantine::Ticket;
 
+// How much one call does of what may be any amount; about a tenth of a millisecond.
+inline constexpr std::uint64_t kSlotsPerHold = 1024;
+inline constexpr std::size_t kBlocksPerHold = 1024;
+
+class SpaceReservation;
+
 class Volume {
  public:
+  // Of limits.max_memory_bytes, which the block maps of files count against too, names leave a part
+  // to the maps: what exists can be written when no more can be made.
   Volume(const Geometry& geometry, const NamespaceLimits& limits, const RootAttributes& root);
   ~Volume();
   Volume(const Volume&) = delete;
@@ -85,7 +98,11 @@ class Volume {
   Result<FileStat> stat(Ino ino);
   // The same without what the file's blocks occupy.
   Result<Attributes> attributes(Ino ino);
-  void forget(Ino ino, std::uint64_t count);
+  // True: blocks of what was deleted are left for drop_deleted().
+  bool forget(Ino ino, std::uint64_t count);
+  // A step of freeing the blocks of what was deleted. False: nothing is left to be done. Calls that
+  // free or look for space take such a step, too.
+  bool drop_deleted();
   // An access at that instant sets the access time as relatime has it: where it is not newer than
   // the last change, or is a day old.
   Result<std::string> read_symlink(Ino ino, std::optional<Timestamp> accessed_at);
@@ -149,13 +166,27 @@ class Volume {
   std::uint64_t placeable_bytes(Ino ino, std::uint64_t offset, std::uint64_t length);
 
   // Truncation (exclusive gate): what must be overwritten with zeros first, then the change itself,
-  // with the size in `change`.
+  // with the size in `change`, which all see at once; then the blocks behind it, step by step until
+  // the answer is false.
   Result<std::optional<Piece>> truncate_tail(Ino ino, std::uint64_t new_size);
-  Result<FileStat> truncate(const SetAttributes& change);
+  Status truncate(const SetAttributes& change);
+  bool drop_behind(Ino ino, std::uint64_t size_bytes);
 
-  // A hole (exclusive gate): the edges to be overwritten with zeros first, then the hole itself.
+  // A hole (exclusive gate): the edges to be overwritten with zeros first, then the hole itself in
+  // steps. The answer is the offset up to which it is punched.
   Status punch_edges(Ino ino, std::uint64_t offset, std::uint64_t length, Pieces& zeros);
-  Status punch(Ino ino, std::uint64_t offset, std::uint64_t length, Timestamp now);
+  Result<std::uint64_t> punch(Ino ino, std::uint64_t offset, std::uint64_t length, Timestamp now);
+
+  // Space without data (exclusive gate), in steps of step_bytes(). First missing_bytes() of each
+  // step; their sum is reserved, or nothing has changed (errors as begin_write()); then
+  // begin_allocation() of each step, which fails only where a provider has gone or the memory for
+  // block maps has come to its end meanwhile; and then commit_moves() and end_write() as for a
+  // write.
+  [[nodiscard]] std::uint64_t step_bytes(std::uint64_t offset, std::uint64_t length) const;
+  Result<std::uint64_t> missing_bytes(Ino ino, std::uint64_t offset, std::uint64_t length);
+  Result<SpaceReservation> reserve(std::uint64_t bytes);
+  Result<IoTicket> begin_allocation(Ino ino, std::uint64_t offset, std::uint64_t length,
+                                    SpaceReservation& reservation, WritePlan& plan);
 
   // A ticket for I/O that has no plan of its own (zeros before a truncation).
   IoTicket begin_io();
@@ -168,30 +199,65 @@ class Volume {
   void leave(Ino ino, GateMode mode, std::vector<GateWaiter*>& admitted);
 
  private:
+  friend class SpaceReservation;
+  void unreserve(std::uint64_t granules);
+
   // All under mutex_.
   FileStat stat_of(const Attributes& attributes) const;
+  void count_maps();
+  bool is_memory_full();
   Result<FileStat> apply_and_count_lookup(const Record& record);
   Result<FileStat> apply(const Record& record);
   Result<Attributes> regular_file(Ino ino) const;
+  Status check_range(Ino ino, std::uint64_t offset, std::uint64_t length) const;
+  Result<IoTicket> plan_write(FileBlocks& blocks, std::uint64_t offset, std::uint64_t length,
+                              WritePlan& plan);
+  [[nodiscard]] std::unexpected<Error> no_space() const;
   void note_access(const Attributes& attributes, std::optional<Timestamp> accessed_at);
   FileBlocks& blocks_of(Ino ino);
   const FileBlocks* find_blocks(Ino ino) const;
   void destroy(Ino ino);
+  void drop_step();
   void retire(const BlockList& freed);
   void free_safe_blocks();
 
   const Geometry geometry_;
   const std::uint64_t max_file_bytes_;
+  const std::uint64_t max_memory_bytes_;
   std::mutex mutex_;  // leaf; guards everything below
   Namespace namespace_;
   Space space_;
   Quarantine quarantine_;
   FileGates gates_;
   boost::unordered_flat_map<Ino, FileBlocks> blocks_;  // files that have had blocks
+  std::deque<FileBlocks> deleted_;                     // what drop_step() has not come to yet
+  std::uint64_t deleted_bytes_ = 0;                    // that these occupy
+  std::uint64_t map_bytes_ = 0;                        // heap of both
   boost::unordered_flat_set<Ino> unclean_tails_;       // after a write that failed half way
   std::atomic<std::uint64_t> failed_writes_{0};
   std::uint32_t next_file_start_ = 0;
   std::vector<Block> safe_blocks_;  // scratch of free_safe_blocks()
+};
+
+// Space that is kept for one allocation (Volume::reserve()); what is not used comes back with the
+// end of this.
+class SpaceReservation {
+ public:
+  SpaceReservation(Volume& volume, std::uint64_t granules)
+      : volume_(&volume), granules_(granules) {}
+  SpaceReservation(SpaceReservation&& other) noexcept
+      : volume_(other.volume_), granules_(std::exchange(other.granules_, 0)) {}
+  SpaceReservation& operator=(SpaceReservation&&) = delete;
+  SpaceReservation(const SpaceReservation&) = delete;
+  SpaceReservation& operator=(const SpaceReservation&) = delete;
+  ~SpaceReservation() {
+    if (granules_ != 0) volume_->unreserve(granules_);
+  }
+
+ private:
+  friend class Volume;
+  Volume* volume_;
+  std::uint64_t granules_;
 };
 
 }  // namespace rram

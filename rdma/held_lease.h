@@ -6,6 +6,7 @@
 // calls on its own thread with its own loop.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -26,12 +27,16 @@ namespace rram {
 
 class LocalMemories;
 
+// Set by somebody, on any thread, who does not want what takes long any more; null: nobody will.
+using CallOff = std::shared_ptr<const std::atomic<bool>>;
+
 struct LeaseOptions {
   std::string requester_name;  // for the provider's messages: host and mount point
   std::optional<PresharedKey> key;
   std::uint64_t wanted_bytes = 0;   // 0: all that is free
   std::uint64_t timeout_ms = 5000;  // connecting, handshake and grant together
   std::uint64_t longest_ms = 0;     // TimeLimit::longest_ms, for what timeout_ms is for
+  CallOff call_off;                 // of taking the lease
   std::string rdma_device;          // verbs: the only device to use; empty: any
   // verbs: what the leases of one mount share (connector.h); null: this lease has its own.
   std::shared_ptr<LocalMemories> rdma_memories;
@@ -42,6 +47,7 @@ struct LeaseOptions {
 struct TimeLimit {
   std::uint64_t timeout_ms = 0;
   std::uint64_t longest_ms = 0;  // less than timeout_ms: no longer than that
+  CallOff call_off;              // kCancelled, once the connection stands
 };
 
 class HeldLease {

@@ -294,8 +294,8 @@ options (-o):
   size=SIZE              of the volume (default: all that the providers have free)
   stripe=SIZE            stripe unit, a power of two from 16K to 4M (default 256K)
   key_file=FILE          the pre-shared key of the providers, mode 0600
-  metadata=SIZE          memory of this host for names and attributes; more is ENOSPC (default:
-                         a quarter of the host's memory)
+  metadata=SIZE          memory of this host for names, attributes and block maps; more is ENOSPC
+                         (default: a quarter of what the host, or the control group, has)
   timeout=TIME           until an operation on a dead provider gives EIO (default 5s)
   rdma_device=NAME       the only RDMA device to use (default: whichever leads to a provider)
   poll=auto|off|N        microseconds that a worker looks for the end of RDMA operations before it

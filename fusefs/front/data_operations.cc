@@ -261,12 +261,22 @@ void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_fil
         seek_and_answer(std::move(request), io, ino, static_cast<std::uint64_t>(offset), whence));
 }
 
+std::optional<Timestamp> access_time_of(const FileIo& io, Ino ino) {
+  const Result<Attributes> file = io.volume.attributes(ino);
+  return file ? std::optional(file->atime) : std::nullopt;
+}
+
 Task<> copy_and_answer(FuseRequest request, FileIo io, CopyRange range) {
   const Timestamp now = wall_clock_now();
   // This request carries no flag for it; root is who may keep the bits.
   if (request.context().uid != 0) drop_set_id(request, io, range.to, now);
+  const std::optional<Timestamp> accessed_before = access_time_of(io, range.from);
   const Result<std::size_t> copied =
-      co_await copy_range(io, range, request.slot().reply_payload(), now);
+      co_await copy_range(io, range, request.slot().reply_payload(), request.access_time(), now);
+  // After a read the kernel asks for the access time by itself; after this it does not.
+  if (access_time_of(io, range.from) != accessed_before) {
+    request.session().drop_cached_attributes(range.from);
+  }
   if (!copied) co_return std::move(request).reply_error(copied.error());
   std::move(request).reply_written(*copied);
 }

@@ -39,7 +39,8 @@ const FuseSession& FuseRequest::session() const {
 Volume& FuseRequest::volume() const { return operations_of(request_).volume(); }
 
 std::optional<Timestamp> FuseRequest::access_time() const {
-  if (!operations_of(request_).options().keeps_access_times) return std::nullopt;
+  const bool mount_keeps_them = operations_of(request_).options().keeps_access_times;
+  if (!mount_keeps_them || slot().leaves_access_time()) return std::nullopt;
   return wall_clock_now();
 }
 

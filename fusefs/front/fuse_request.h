@@ -37,7 +37,8 @@ class FuseRequest {
 
   [[nodiscard]] const FuseSession& session() const;
   [[nodiscard]] Volume& volume() const;
-  // Now, for what this request reads; nothing where the mount keeps no access times.
+  // Now, for what this request reads; nothing where the mount keeps no access times, or whoever
+  // reads does not want it to show.
   [[nodiscard]] std::optional<Timestamp> access_time() const;
   // Whether the caller may give a file of this group S_ISGID: root, and who is in the group.
   [[nodiscard]] bool caller_may_set_gid(gid_t group) const;

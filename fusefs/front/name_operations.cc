@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <string>
 
+#include "base/gate.h"
+#include "fusefs/file_io.h"
 #include "fusefs/front/convert.h"
 #include "fusefs/front/fuse_request.h"
 #include "fusefs/namespace/acl.h"
@@ -37,18 +39,24 @@ void on_lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
   answer_entry(std::move(request), file);
 }
 
-void on_forget(fuse_req_t req, fuse_ino_t ino, std::uint64_t count) {
+void forget_all(fuse_req_t req, std::span<const fuse_forget_data> forgets) {
   FuseRequest request(req);
-  operations_of(req).volume().forget(ino, count);
+  const FileIo io = operations_of(req).io(request.slot().worker());
+  bool has_more = false;
+  for (const fuse_forget_data& forget : forgets) {
+    has_more = io.volume.forget(forget.ino, forget.nlookup);
+  }
   std::move(request).reply_nothing();
+  if (has_more) spawn(io.worker.running(), drop_deleted(io));
+}
+
+void on_forget(fuse_req_t req, fuse_ino_t ino, std::uint64_t count) {
+  const fuse_forget_data forget{.ino = ino, .nlookup = count};
+  forget_all(req, {&forget, 1});
 }
 
 void on_forget_multi(fuse_req_t req, std::size_t count, fuse_forget_data* forgets) {
-  FuseRequest request(req);
-  for (const fuse_forget_data& forget : std::span(forgets, count)) {
-    operations_of(req).volume().forget(forget.ino, forget.nlookup);
-  }
-  std::move(request).reply_nothing();
+  forget_all(req, {forgets, count});
 }
 
 void on_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* /*file*/) {

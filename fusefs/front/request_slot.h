@@ -31,6 +31,10 @@ class RequestSlot {
   [[nodiscard]] bool clears_set_id() const { return clears_set_id_; }
   void set_clears_set_id(bool clears) { clears_set_id_ = clears; }
 
+  // A read that must not show: through a descriptor that was opened with O_NOATIME.
+  [[nodiscard]] bool leaves_access_time() const { return leaves_access_time_; }
+  void set_leaves_access_time(bool leaves) { leaves_access_time_ = leaves; }
+
   // A file that is to be created without a name (O_TMPFILE).
   [[nodiscard]] bool is_unnamed() const { return is_unnamed_; }
   void set_unnamed(bool is_unnamed) { is_unnamed_ = is_unnamed; }
@@ -67,6 +71,7 @@ class RequestSlot {
   Worker& worker_;
   std::uint64_t unique_ = 0;
   bool clears_set_id_ = false;
+  bool leaves_access_time_ = false;
   bool is_unnamed_ = false;
   static thread_local RequestSlot* current_;
 };

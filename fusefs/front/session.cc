@@ -123,6 +123,12 @@ bool clears_set_id(std::uint32_t opcode, std::span<const std::byte> request) {
   return (own_header<fuse_setattr_in>(request).valid & kClearing) != 0;
 }
 
+// libfuse 3.14 hands the flags of open(2) on for files, but not for directories.
+bool leaves_access_time(std::uint32_t opcode, std::span<const std::byte> request) {
+  if (opcode != FUSE_READ && opcode != FUSE_READDIR && opcode != FUSE_READDIRPLUS) return false;
+  return (own_header<fuse_read_in>(request).flags & O_NOATIME) != 0;
+}
+
 bool has_no_answer(std::uint32_t opcode) {
   return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET || opcode == FUSE_INTERRUPT;
 }
@@ -277,6 +283,7 @@ bool FuseSession::process(RequestSlot& slot, std::span<std::byte> request) {
   if (header.opcode == FUSE_INTERRUPT) return false;
   slot.set_unique(header.unique);
   slot.set_clears_set_id(clears_set_id(header.opcode, request));
+  slot.set_leaves_access_time(leaves_access_time(header.opcode, request));
   slot.set_unnamed(header.opcode == FUSE_TMPFILE);
   if (slot.is_unnamed()) {
     // libfuse 3.14 does not know it; it is a CREATE in all but the name.

@@ -1,5 +1,6 @@
 #include "fusefs/layout/file_blocks.h"
 
+#include <algorithm>
 #include <bit>
 #include <cassert>
 
@@ -38,21 +39,10 @@ std::optional<Piece> FileBlocks::truncate_tail(std::uint64_t new_size, const Spa
   return zeros.empty() ? std::nullopt : std::optional<Piece>(zeros.front());
 }
 
-void FileBlocks::truncate(std::uint64_t new_size, const Geometry& geometry, BlockList& freed) {
-  const std::uint64_t kept_granules = geometry.bytes_to_granules(geometry.granule_ceil(new_size));
-  const std::uint64_t last_slot = kept_granules >> geometry.max_order();
-  const auto kept_in_last =
-      static_cast<unsigned>(kept_granules & (geometry.granules_per_unit() - 1));
-  Slot* last = kept_in_last == 0 ? nullptr : slots_.find(last_slot);
-  if (last != nullptr &&
-      drop_granules(last_slot, *last, kept_in_last, kMaxGranulesPerUnit, freed)) {
-    slots_.erase(last_slot);
-  }
-  const std::uint64_t first_dropped = kept_in_last == 0 ? last_slot : last_slot + 1;
-  slots_.for_each_from(first_dropped, [&](std::uint64_t slot, Slot& entry) {
-    drop_granules(slot, entry, 0, kMaxGranulesPerUnit, freed);
-  });
-  slots_.erase_from(first_dropped);
+bool FileBlocks::truncate(std::uint64_t new_size, const Geometry& geometry, BlockList& freed,
+                          std::size_t max_blocks) {
+  const std::uint64_t begin = geometry.granule_ceil(new_size);
+  return drop_range(begin, kMaxFileBytes, geometry, freed, max_blocks) == kMaxFileBytes;
 }
 
 void FileBlocks::punch_edges(std::uint64_t offset, std::uint64_t length, const Space& space,
@@ -73,18 +63,32 @@ void FileBlocks::punch_edges(std::uint64_t offset, std::uint64_t length, const S
   add(std::max(head_end, geometry.granule_floor(end)), end);
 }
 
-void FileBlocks::punch(std::uint64_t offset, std::uint64_t length, const Geometry& geometry,
-                       BlockList& freed) {
-  const std::uint64_t begin = geometry.granule_ceil(offset);
+std::uint64_t FileBlocks::punch(std::uint64_t offset, std::uint64_t length,
+                                const Geometry& geometry, BlockList& freed,
+                                std::size_t max_blocks) {
   const std::uint64_t end = geometry.granule_floor(offset + length);
+  const std::uint64_t done =
+      drop_range(geometry.granule_ceil(offset), end, geometry, freed, max_blocks);
+  return done < end ? done : offset + length;
+}
+
+// The granules [begin, end), in bytes. Only slots that exist are visited: the range may be as large
+// as a file can be. The answer is where to go on, or `end`.
+std::uint64_t FileBlocks::drop_range(std::uint64_t begin, std::uint64_t end,
+                                     const Geometry& geometry, BlockList& freed,
+                                     std::size_t max_blocks) {
   if (begin >= end) {
-    return;
+    return end;
   }
-  // Only slots that exist are visited: a punched range may be as large as a file can be.
+  const std::uint64_t first_slot = geometry.slot_of(begin);
   const std::uint64_t last_slot = geometry.slot_of(end - 1);
-  auto slot = slots_.next_used(geometry.slot_of(begin));
+  const std::size_t freed_before = freed.size();
+  auto slot = slots_.next_used(first_slot);
   while (slot && *slot <= last_slot) {
-    const unsigned from = *slot == geometry.slot_of(begin) ? geometry.granule_in_slot(begin) : 0;
+    if (freed.size() - freed_before >= max_blocks) {
+      return std::max(begin, geometry.slot_start(*slot));
+    }
+    const unsigned from = *slot == first_slot ? geometry.granule_in_slot(begin) : 0;
     const unsigned to =
         *slot == last_slot ? geometry.granule_in_slot(end - 1) + 1 : kMaxGranulesPerUnit;
     if (drop_granules(*slot, *slots_.find(*slot), from, to, freed)) {
@@ -92,6 +96,7 @@ void FileBlocks::punch(std::uint64_t offset, std::uint64_t length, const Geometr
     }
     slot = slots_.next_used(*slot + 1);
   }
+  return end;
 }
 
 std::optional<std::uint64_t> FileBlocks::next_data(std::uint64_t offset, std::uint64_t size,

@@ -1,6 +1,7 @@
 // The block map of one file: which provider memory holds which bytes, and which of it was written.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -46,6 +47,10 @@ class FileBlocks {
   std::uint64_t placeable_bytes(std::uint64_t offset, std::uint64_t length,
                                 const Space& space) const;
 
+  // What plan_write would have to find: granules of the range that have no memory.
+  std::uint64_t missing_granules(std::uint64_t offset, std::uint64_t length,
+                                 const Geometry& geometry) const;
+
   // Replaces the plan. Gives the range memory at once, not yet written. kNoSpace, with nothing
   // changed: fewer granules are free than the range lacks. Without commit_write and the pieces it
   // is a preallocation.
@@ -64,16 +69,21 @@ class FileBlocks {
   // zeros before truncate(). A write that failed half way may have left such bytes behind the end
   // of the file without extending it: then also before the file grows, or right after the failure.
   std::optional<Piece> truncate_tail(std::uint64_t new_size, const Space& space) const;
-  void truncate(std::uint64_t new_size, const Geometry& geometry, BlockList& freed);
+  // False: about `max_blocks` blocks were freed and more are left; call again, before anything else
+  // that changes the file.
+  bool truncate(std::uint64_t new_size, const Geometry& geometry, BlockList& freed,
+                std::size_t max_blocks = SIZE_MAX);
 
   // The written bytes of the range that punch() leaves because their granule is only partly in the
   // range: at most two pieces, to be overwritten with zeros first.
   void punch_edges(std::uint64_t offset, std::uint64_t length, const Space& space,
                    Pieces& zeros) const;
   // The whole granules of the range read as zeros afterwards. Memory is given back where a block,
-  // or the upper half of what is left of it, lies in the range.
-  void punch(std::uint64_t offset, std::uint64_t length, const Geometry& geometry,
-             BlockList& freed);
+  // or the upper half of what is left of it, lies in the range. The answer is the offset up to
+  // which that is done: the end of the range, or less where about `max_blocks` blocks were freed
+  // before.
+  std::uint64_t punch(std::uint64_t offset, std::uint64_t length, const Geometry& geometry,
+                      BlockList& freed, std::size_t max_blocks = SIZE_MAX);
 
   // SEEK_DATA and SEEK_HOLE in whole granules: the first byte >= offset that is data (nullopt: none
   // below size) or a hole (size if none). offset < size.
@@ -84,6 +94,8 @@ class FileBlocks {
   std::uint64_t allocated_bytes(const Geometry& geometry) const {
     return geometry.granules_to_bytes(allocated_granules_);
   }
+  // An estimate of the heap that the map takes; constant time.
+  std::uint64_t memory_bytes() const { return slots_.memory_bytes(); }
   void clear(const Geometry& geometry, BlockList& freed) { truncate(0, geometry, freed); }
 
   // fn(slot, first granule in the slot, block, written), in the order of the file. Bit n of
@@ -95,13 +107,13 @@ class FileBlocks {
   Backing backing_of(std::uint64_t slot) const;
   std::uint64_t written_of(std::uint64_t slot) const;
   bool is_written(std::uint64_t offset, const Geometry& geometry) const;
+  std::uint64_t drop_range(std::uint64_t begin, std::uint64_t end, const Geometry& geometry,
+                           BlockList& freed, std::size_t max_blocks);
   bool drop_granules(std::uint64_t slot, Slot& entry, unsigned begin, unsigned end,
                      BlockList& freed);
 
   // file_blocks_write.cc
   unsigned missing_granules(const SlotRange& range) const;
-  std::uint64_t missing_granules(std::uint64_t offset, std::uint64_t length,
-                                 const Geometry& geometry) const;
   std::uint64_t grow_slots(std::uint64_t offset, std::uint64_t length, std::uint64_t missing,
                            Space& space);
   void back_slot(const SlotRange& range, std::uint64_t missing_later, Space& space,
@@ -121,6 +133,9 @@ class FileBlocks {
 };
 
 static_assert(sizeof(void*) != 8 || sizeof(FileBlocks) <= 40);
+
+// For MemoryCount.
+inline std::uint64_t memory_bytes(const FileBlocks& blocks) { return blocks.memory_bytes(); }
 
 template <typename Fn>
 void FileBlocks::for_each_block(Fn&& fn) const {

@@ -4,27 +4,6 @@
 
 namespace rram {
 
-namespace {
-
-// A list keeps its memory for the next blocks up to this; the deletion of a huge file does not
-// leave a huge list behind.
-constexpr std::size_t kKeptListBlocks = 64 * 1024;
-
-// Appends all of from to to and empties from; steals the memory where it can.
-void append_all(std::vector<Block>& from, std::vector<Block>& to) {
-  if (to.empty()) {
-    to.swap(from);
-  } else {
-    to.insert(to.end(), from.begin(), from.end());
-  }
-  from.clear();
-  if (from.capacity() > kKeptListBlocks) {
-    from.shrink_to_fit();
-  }
-}
-
-}  // namespace
-
 Quarantine::Ticket Quarantine::begin_io() {
   ++tickets_of(generation_);
   return Ticket(generation_);
@@ -47,21 +26,26 @@ void Quarantine::retire(Block block) {
 }
 
 void Quarantine::advance() {
-  while (tickets_of(generation_ - 1) == 0) {
-    append_all(waiting_, safe_);
+  while (safe_.empty() && tickets_of(generation_ - 1) == 0) {
+    safe_.swap(waiting_);
     if (gathering_.empty()) {
       return;
     }
-    append_all(gathering_, waiting_);
+    waiting_.swap(gathering_);
     ++generation_;
   }
 }
 
-void Quarantine::collect(std::vector<Block>& out) {
-  for (const Block block : safe_) {
-    held_granules_ -= block.granules();
+void Quarantine::collect(std::vector<Block>& out, std::size_t max_blocks) {
+  while (max_blocks > 0 && !safe_.empty()) {
+    held_granules_ -= safe_.back().granules();
+    out.push_back(safe_.back());
+    safe_.pop_back();
+    --max_blocks;
+    if (safe_.empty()) {
+      advance();
+    }
   }
-  append_all(safe_, out);
 }
 
 }  // namespace rram

@@ -2,6 +2,8 @@
 
 #include <cassert>
 
+#include "fusefs/heap_cost.h"
+
 namespace rram {
 
 const Slot* SlotMap::find(std::uint64_t slot) const {
@@ -27,75 +29,48 @@ Slot& SlotMap::obtain(std::uint64_t slot, Block block) {
     first_ = {block, 0};
     return first_;
   }
-  Page& page = rest().pages[page_of(slot)];
+  std::uint64_t& buffer_bytes = rest().buffer_bytes;
+  Page& page = rest_->pages[page_of(slot)];
   Leaf* leaf = page.find(leaf_in_page(slot));
   if (leaf == nullptr) {
+    const MemoryCount count(buffer_bytes, page);
     leaf = &page.insert(leaf_in_page(slot), Leaf());
   }
+  const MemoryCount count(buffer_bytes, *leaf);
   return leaf->insert(slot_in_leaf(slot), Slot{block, 0});
 }
 
 void SlotMap::erase(std::uint64_t slot) {
   assert(find(slot) != nullptr);
-  if (rest_) {
-    rest_->splits.erase(slot);
-  }
   if (slot == 0) {
     first_ = {};
-    return;
-  }
-  const auto page = rest_->pages.find(page_of(slot));
-  Leaf& leaf = *page->second.find(leaf_in_page(slot));
-  leaf.erase(slot_in_leaf(slot));
-  if (leaf.empty()) {
-    page->second.erase(leaf_in_page(slot));
-  }
-  if (page->second.empty()) {
-    rest_->pages.erase(page);
-  }
-}
-
-void SlotMap::erase_from(std::uint64_t first_slot) {
-  if (first_slot == 0) {
-    first_ = {};
-    rest_.reset();
-    return;
+  } else {
+    erase_from_page(slot);
   }
   if (!rest_) {
     return;
   }
-  erase_splits_from(first_slot);
-  auto& pages = rest_->pages;
-  auto it = pages.lower_bound(page_of(first_slot));
-  if (it != pages.end() && it->first == page_of(first_slot)) {
-    erase_from(first_slot, it->second);
-    if (!it->second.empty()) {
-      ++it;
-    }
-  }
-  pages.erase(it, pages.end());
-  if (pages.empty() && rest_->splits.empty()) {
+  rest_->splits.erase(slot);
+  if (rest_->pages.empty() && rest_->splits.empty()) {
     rest_.reset();
   }
 }
 
-// The page holds first_slot.
-void SlotMap::erase_from(std::uint64_t first_slot, Page& page) {
-  const unsigned first_leaf = leaf_in_page(first_slot);
-  if (first_leaf + 1 < kFanOut) {
-    page.erase_from(first_leaf + 1);
+void SlotMap::erase_from_page(std::uint64_t slot) {
+  const auto found = rest_->pages.find(page_of(slot));
+  Page& page = found->second;
+  Leaf& leaf = *page.find(leaf_in_page(slot));
+  {
+    const MemoryCount count(rest_->buffer_bytes, leaf);
+    leaf.erase(slot_in_leaf(slot));
   }
-  if (Leaf* leaf = page.find(first_leaf)) {
-    leaf->erase_from(slot_in_leaf(first_slot));
-    if (leaf->empty()) {
-      page.erase(first_leaf);
-    }
+  if (leaf.empty()) {
+    const MemoryCount count(rest_->buffer_bytes, page);
+    page.erase(leaf_in_page(slot));
   }
-}
-
-void SlotMap::erase_splits_from(std::uint64_t first_slot) {
-  boost::unordered::erase_if(rest_->splits,
-                             [&](const auto& entry) { return entry.first >= first_slot; });
+  if (page.empty()) {
+    rest_->pages.erase(found);
+  }
 }
 
 SplitGranules& SlotMap::split(std::uint64_t slot) {
@@ -150,6 +125,18 @@ std::optional<std::uint64_t> SlotMap::next_used(std::uint64_t from, const Page& 
     }
   }
   return std::nullopt;
+}
+
+std::uint64_t SlotMap::memory_bytes() const {
+  if (!rest_) {
+    return 0;
+  }
+  constexpr std::size_t kTreeLinkBytes = 3 * sizeof(void*);
+  using PageNode = std::pair<const std::uint64_t, Page>;
+  return heap_cost_bytes(sizeof(Rest)) + rest_->buffer_bytes +
+         rest_->pages.size() * heap_cost_bytes(kTreeLinkBytes + sizeof(PageNode)) +
+         rest_->splits.size() * heap_cost_bytes(sizeof(SplitGranules)) +
+         flat_table_bytes(rest_->splits);
 }
 
 SlotMap::Rest& SlotMap::rest() {

@@ -46,7 +46,6 @@ class SlotMap {
   // The slot, made with the given block and nothing written if it was empty.
   Slot& obtain(std::uint64_t slot, Block block);
   void erase(std::uint64_t slot);
-  void erase_from(std::uint64_t first_slot);
 
   // Turns the slot's block, which may be none for a new slot, into single granules.
   SplitGranules& split(std::uint64_t slot);
@@ -57,6 +56,9 @@ class SlotMap {
 
   // The lowest slot >= from that is not empty.
   std::optional<std::uint64_t> next_used(std::uint64_t from) const;
+
+  // An estimate of the heap that this takes; constant time.
+  std::uint64_t memory_bytes() const;
 
   // fn(slot index, Slot&) for every slot >= from that is not empty, in order.
   template <typename Fn>
@@ -79,11 +81,11 @@ class SlotMap {
   struct Rest {
     boost::container::map<std::uint64_t, Page> pages;  // by page_of(slot); slot 0 is not in there
     boost::unordered_flat_map<std::uint64_t, std::unique_ptr<SplitGranules>> splits;  // by slot
+    std::uint64_t buffer_bytes = 0;  // of all pages and leaves
   };
 
   Rest& rest();
-  void erase_splits_from(std::uint64_t first_slot);
-  static void erase_from(std::uint64_t first_slot, Page& page);
+  void erase_from_page(std::uint64_t slot);
   static std::optional<std::uint64_t> next_used(std::uint64_t from, const Page& page);
   template <typename Map, typename Fn>
   static void visit(Map& map, std::uint64_t from, Fn&& fn);

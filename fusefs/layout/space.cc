@@ -131,6 +131,19 @@ std::optional<Block> Space::grow_in_place(Block block, unsigned new_order) {
   return grown;
 }
 
+bool Space::reserve(std::uint64_t granules) {
+  if (granules > free_granules()) {
+    return false;
+  }
+  reserved_granules_ += granules;
+  return true;
+}
+
+void Space::unreserve(std::uint64_t granules) {
+  assert(granules <= reserved_granules_);
+  reserved_granules_ -= granules;
+}
+
 Place Space::place_of(unsigned provider, std::uint64_t granule) const {
   const unsigned shift = lease(provider).region_shift;
   const std::uint64_t lease_offset = geometry_.granules_to_bytes(granule);

@@ -1,6 +1,7 @@
 // The memory of all leases of a volume: who has room, what is used.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -44,14 +45,22 @@ class Space {
   bool can_grow_in_place(Block block, unsigned new_order) const;
   std::optional<Block> grow_in_place(Block block, unsigned new_order);
 
+  // Keeps that much of what is free for whoever then takes it back with unreserve() and allocates
+  // it at once; nobody else sees it. False: there is not as much. A provider that becomes unusable
+  // takes its memory with it, reserved or not.
+  bool reserve(std::uint64_t granules);
+  void unreserve(std::uint64_t granules);
+
   // Where a lease's granule is, and back.
   Place place_of(unsigned provider, std::uint64_t granule) const;
   std::uint64_t granule_of(const Place& place) const;
 
   std::uint64_t total_bytes() const { return geometry_.granules_to_bytes(total_granules_); }
-  // What can still be allocated: free and on usable providers.
-  std::uint64_t free_bytes() const { return geometry_.granules_to_bytes(free_granules_); }
-  std::uint64_t free_granules() const { return free_granules_; }
+  // What can still be allocated: free, on usable providers and not reserved.
+  std::uint64_t free_bytes() const { return geometry_.granules_to_bytes(free_granules()); }
+  std::uint64_t free_granules() const {
+    return free_granules_ - std::min(free_granules_, reserved_granules_);
+  }
   std::uint64_t capacity_bytes(unsigned provider) const;
   std::uint64_t used_bytes(unsigned provider) const;
   unsigned providers() const { return static_cast<unsigned>(leases_.size()); }
@@ -78,6 +87,7 @@ class Space {
   bool is_placement_stale_ = false;  // 1,024 leases coming in build it once, not 1,024 times
   std::uint64_t total_granules_ = 0;
   std::uint64_t free_granules_ = 0;  // on usable providers
+  std::uint64_t reserved_granules_ = 0;
 };
 
 }  // namespace rram

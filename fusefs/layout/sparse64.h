@@ -8,13 +8,14 @@
 #include <cstdint>
 #include <utility>
 
+#include "fusefs/heap_cost.h"
 #include "fusefs/layout/geometry.h"
 
 namespace rram {
 
 // A mask of the numbers in use and their values side by side, in order: finding one is a count of
-// bits. 24 bytes and a buffer that doubles as it grows. A value type; references are good until the
-// next insert, erase or erase_from.
+// bits. 24 bytes and a buffer that doubles as it grows and shrinks when most of it is empty. A
+// value type; references are good until the next insert or erase.
 template <typename T>
 class Sparse64 {
  public:
@@ -40,12 +41,12 @@ class Sparse64 {
     assert(find(index) != nullptr);
     values_.erase(values_.begin() + static_cast<std::ptrdiff_t>(rank(index)));
     present_ &= ~(std::uint64_t{1} << index);
+    if (values_.capacity() > 4 * values_.size()) values_.shrink_to_fit();
   }
-  // Erases every index >= first.
-  void erase_from(unsigned first) {
-    values_.erase(values_.begin() + static_cast<std::ptrdiff_t>(rank(first)), values_.end());
-    values_.shrink_to_fit();
-    present_ &= granule_mask(0, first);
+
+  // What the buffer takes of the heap.
+  std::uint64_t buffer_bytes() const {
+    return values_.capacity() == 0 ? 0 : heap_cost_bytes(values_.capacity() * sizeof(T));
   }
 
   // The value under the n-th index in use.
@@ -67,5 +68,11 @@ class Sparse64 {
   std::uint64_t present_ = 0;
   Values values_;
 };
+
+// For MemoryCount.
+template <typename T>
+std::uint64_t memory_bytes(const Sparse64<T>& sparse) {
+  return sparse.buffer_bytes();
+}
 
 }  // namespace rram

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <new>
 
-#include "fusefs/namespace/heap_cost.h"
+#include "fusefs/heap_cost.h"
 #include "fusefs/namespace/namespace_limits.h"
 
 namespace rram {

@@ -8,9 +8,9 @@
 #include <memory>
 #include <string>
 
+#include "fusefs/heap_cost.h"
 #include "fusefs/namespace/attributes.h"
 #include "fusefs/namespace/directory.h"
-#include "fusefs/namespace/heap_cost.h"
 #include "fusefs/namespace/xattr.h"
 
 namespace rram {
@@ -85,20 +85,5 @@ inline std::uint64_t memory_bytes(const Inode& inode) {
   }
   return bytes;
 }
-
-// Keeps a sum of memory_bytes() right while an inode changes.
-class MemoryCount {
- public:
-  MemoryCount(std::uint64_t& sum_bytes, const Inode& inode) : sum_bytes_(sum_bytes), inode_(inode) {
-    sum_bytes_ -= memory_bytes(inode_);
-  }
-  ~MemoryCount() { sum_bytes_ += memory_bytes(inode_); }
-  MemoryCount(const MemoryCount&) = delete;
-  MemoryCount& operator=(const MemoryCount&) = delete;
-
- private:
-  std::uint64_t& sum_bytes_;
-  const Inode& inode_;
-};
 
 }  // namespace rram

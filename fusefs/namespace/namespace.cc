@@ -4,7 +4,7 @@
 #include <cassert>
 #include <vector>
 
-#include "fusefs/namespace/heap_cost.h"
+#include "fusefs/heap_cost.h"
 
 namespace rram {
 
@@ -180,7 +180,9 @@ NamespaceUsage Namespace::usage() const {
   return {.inodes_used = inodes_.size(), .inodes_max = inodes_.size() + more, .memory_bytes = used};
 }
 
-std::uint64_t Namespace::used_bytes() const { return memory_bytes_ + flat_table_bytes(inodes_); }
+std::uint64_t Namespace::used_bytes() const {
+  return memory_bytes_ + flat_table_bytes(inodes_) + bytes_besides_;
+}
 
 void Namespace::for_each_inode(const std::function<void(const Attributes&)>& visit) const {
   for (const auto& [ino, inode] : inodes_) {

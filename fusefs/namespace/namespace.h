@@ -128,6 +128,9 @@ class Namespace {
 
   NamespaceUsage usage() const;
 
+  // What else counts against max_memory_bytes: the volume's block maps.
+  void set_bytes_besides(std::uint64_t bytes) { bytes_besides_ = bytes; }
+
   // All inodes, those without a name too, in no order. `visit` must not change the namespace.
   void for_each_inode(const std::function<void(const Attributes&)>& visit) const;
 
@@ -202,6 +205,7 @@ class Namespace {
   const std::uint64_t generation_;
   Ino next_ino_ = kRootIno;
   std::uint64_t memory_bytes_ = 0;  // all but the table of inodes
+  std::uint64_t bytes_besides_ = 0;
   boost::unordered_flat_map<Ino, std::unique_ptr<Inode>> inodes_;
 };
 

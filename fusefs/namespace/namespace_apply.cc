@@ -5,8 +5,8 @@
 #include <string>
 #include <variant>
 
+#include "fusefs/heap_cost.h"
 #include "fusefs/namespace/acl.h"
-#include "fusefs/namespace/heap_cost.h"
 #include "fusefs/namespace/namespace.h"
 
 namespace rram {

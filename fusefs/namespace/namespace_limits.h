@@ -10,8 +10,8 @@ struct NamespaceLimits {
   // included.
   std::uint64_t max_inodes = std::uint64_t{1} << 32;
 
-  // Of this host, for the inodes and directories, as usage() estimates it. Nothing is added above
-  // it; the last addition may pass it.
+  // Of this host, for the inodes and directories, as usage() estimates it, and what the owner
+  // counts besides. Nothing is added above it; the last addition may pass it.
   std::uint64_t max_memory_bytes = ~std::uint64_t{0};
 
   // NAME_MAX of every Linux file system. At most 255: a directory entry keeps its length in a byte.

@@ -44,7 +44,8 @@ Task<Status> ControlConnection::take_lease() {
   const TakeLease goal{options_.wanted_bytes, names_ == MemoryNames::kDescriptors};
   driver_ = std::make_unique<SessionDriver>(
       loop_, std::move(*channel), session_options(Role::kControl, goal, options_.timeout_ms));
-  Result<Established> established = co_await driver_->establish(deadline_ns, longest_ns);
+  Result<Established> established =
+      co_await driver_->establish(deadline_ns, longest_ns, options_.call_off);
   if (!established) {
     driver_.reset();
     co_return std::unexpected(established.error());
@@ -99,7 +100,7 @@ Task<Status> ControlConnection::reconnect(std::uint64_t timeout_ms) {
   if (!channel) co_return std::unexpected(channel.error());
   driver_ = std::make_unique<SessionDriver>(loop_, std::move(*channel),
                                             session_options(Role::kControl, joining_, timeout_ms));
-  const Result<Established> established = co_await driver_->establish(deadline_ns, deadline_ns);
+  const Result<Established> established = co_await driver_->establish(deadline_ns, deadline_ns, {});
   if (!established) {
     driver_.reset();
     co_return std::unexpected(established.error());
@@ -128,7 +129,8 @@ Task<Result<DataConnection>> ControlConnection::open_data(EventLoop& loop, std::
   joining.wants_regions = names_ == MemoryNames::kKeys;
   SessionDriver driver(loop, std::move(*channel),
                        session_options(Role::kData, std::move(joining), limit.timeout_ms));
-  Result<Established> established = co_await driver.establish(deadline_ns, longest_ns);
+  Result<Established> established =
+      co_await driver.establish(deadline_ns, longest_ns, limit.call_off);
   if (!established) co_return std::unexpected(established.error());
   fence_->lower(lane);
   co_return DataConnection{driver.take_channel(), {lane, fence_}, std::move(established->regions)};

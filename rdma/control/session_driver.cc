@@ -24,6 +24,9 @@ struct Overloaded : Handlers... {
   using Handlers::operator()...;
 };
 
+// How often whoever waits looks whether it was called off.
+constexpr std::uint64_t kCallOffCheckNs = 100'000'000;
+
 std::uint64_t ns_of_ms(std::uint64_t time_ms) {
   constexpr std::uint64_t kNsPerMs = 1'000'000;
   return time_ms > UINT64_MAX / kNsPerMs ? UINT64_MAX : time_ms * kNsPerMs;
@@ -32,17 +35,18 @@ std::uint64_t ns_of_ms(std::uint64_t time_ms) {
 }  // namespace
 
 Task<Result<Established>> SessionDriver::establish(std::uint64_t deadline_ns,
-                                                   std::uint64_t longest_ns) {
+                                                   std::uint64_t longest_ns, CallOff call_off) {
   deadline_ns_ = deadline_ns;
   longest_ns_ = longest_ns;
   perform(session_.start(loop_.now_ms()));
   while (!is_established_ && !is_cut()) {
-    co_await step(deadline_ns_);
-    if (loop_.now_ns() >= deadline_ns_ && !is_established_) {
-      Error reason = out_of_time();
-      perform(session_.release(loop_.now_ms()));  // ends it: there is no lease yet
-      ended_ = std::move(reason);
-    }
+    co_await step(call_off ? std::min(deadline_ns_, loop_.now_ns() + kCallOffCheckNs)
+                           : deadline_ns_);
+    const bool is_called_off = call_off && *call_off;
+    if (is_established_ || (!is_called_off && loop_.now_ns() < deadline_ns_)) continue;
+    Error reason = is_called_off ? called_off() : out_of_time();
+    perform(session_.release(loop_.now_ms()));  // ends it: there is no lease yet
+    ended_ = std::move(reason);
   }
   if (is_cut()) {
     co_await channel_->close();
@@ -50,6 +54,11 @@ Task<Result<Established>> SessionDriver::establish(std::uint64_t deadline_ns,
   }
   established_.provider = *session_.hello_reply();
   co_return std::move(established_);
+}
+
+Error SessionDriver::called_off() const {
+  return {ErrorCode::kCancelled,
+          fmt::format("provider {}: called off before it had answered", provider_text_)};
 }
 
 Error SessionDriver::out_of_time() const {

@@ -23,6 +23,7 @@
 #include "base/result.h"
 #include "base/task.h"
 #include "rdma/control/byte_channel.h"
+#include "rdma/held_lease.h"
 #include "rdma/session/requester_session.h"
 #include "rdma/wire/frame_reader.h"
 
@@ -49,9 +50,10 @@ class SessionDriver {
   SessionDriver& operator=(const SessionDriver&) = delete;
 
   // From HELLO to the lease. The failure is the session's reason, or kTimedOut at `deadline_ns`,
-  // which moves on, as far as `longest_ns`, while the provider shows that it makes headway; the
-  // channel is closed then.
-  Task<Result<Established>> establish(std::uint64_t deadline_ns, std::uint64_t longest_ns);
+  // which moves on, as far as `longest_ns`, while the provider shows that it makes headway, or
+  // kCancelled soon after it was called off; the channel is closed then.
+  Task<Result<Established>> establish(std::uint64_t deadline_ns, std::uint64_t longest_ns,
+                                      CallOff call_off);
 
   // A data connection after establish(): nothing has been read beyond the handshake.
   std::unique_ptr<ByteChannel> take_channel() { return std::move(channel_); }
@@ -84,6 +86,7 @@ class SessionDriver {
   void allow_more_time();
   [[nodiscard]] bool is_cut() const { return ended_.has_value(); }
   [[nodiscard]] Error out_of_time() const;
+  [[nodiscard]] Error called_off() const;
 
   static constexpr std::size_t kReceiveBytes = std::size_t{16} << 10;
 

@@ -394,6 +394,16 @@ class LocalFileSystem(unittest.TestCase):
             self.fail("the kernel swaps to a file of a file system that needs memory to write")
         self.assertEqual(ctypes.get_errno(), errno.EINVAL)
 
+    def test_flags_of_chattr_are_refused_and_not_only_kept(self):
+        get_flags, set_flags = 0x80086601, 0x40086602
+        directory = self.path("flags-directory")
+        os.mkdir(directory)
+        for path in (self.make("flags"), directory):
+            fd = os.open(path, os.O_RDONLY)
+            self.addCleanup(os.close, fd)
+            for request in (get_flags, set_flags):
+                self.assert_errno(errno.ENOTTY, fcntl.ioctl, fd, request, struct.pack("l", 0))
+
     def test_device_and_pipe_work(self):
         os.mknod(self.path("null"), 0o666 | stat.S_IFCHR, os.makedev(1, 3))
         with open(self.path("null"), "r+b", buffering=0) as null:

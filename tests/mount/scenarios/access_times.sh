@@ -18,6 +18,22 @@ changes_atime() {
   [[ $(atime "$file") != "$before" ]]
 }
 
+read_unseen() {
+  python3 - "$1" <<'PYTHON'
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDONLY | os.O_NOATIME)
+if os.path.isdir(sys.argv[1]):
+    os.listdir(fd)
+else:
+    os.pread(fd, 100, 0)
+PYTHON
+}
+
+copy_range() {
+  python3 -c 'import os, sys
+os.copy_file_range(os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT), 100)' "$@"
+}
+
 # The same on any file system.
 check_relatime() {
   local dir=$1
@@ -33,6 +49,13 @@ check_relatime() {
   touch "$dir/directory/name"
   changes_atime "$dir/directory" ls "$dir/directory" || fail "listing does not show in $dir"
   ! changes_atime "$dir/directory" ls "$dir/directory" || fail "a second listing shows in $dir"
+  echo more >>"$dir/file"
+  touch "$dir/directory/another"
+  ! changes_atime "$dir/file" read_unseen "$dir/file" || fail "O_NOATIME does not help in $dir"
+  ! changes_atime "$dir/directory" read_unseen "$dir/directory" ||
+    fail "O_NOATIME of a directory does not help in $dir"
+  changes_atime "$dir/file" copy_range "$dir/file" "$dir/copy" ||
+    fail "copy_file_range does not show in $dir"
   ln -s target "$dir/link"
   changes_atime "$dir/link" readlink "$dir/link" || fail "following a link does not show in $dir"
 }

@@ -136,6 +136,52 @@ TEST_F(LayoutMemory, file_of_one_mebibyte_is_small) {
   EXPECT_LE(per_file, 400U);
 }
 
+// The estimate that a limit is held against, and the heap.
+class SlotMapMemory : public ::testing::Test {
+ protected:
+  void expect_good_estimate() const {
+    const std::uint64_t real = heap_bytes() - before;
+    EXPECT_LE(map->memory_bytes(), real + real / 8 + 256);
+    EXPECT_GE(map->memory_bytes() + real / 8 + 256, real);
+  }
+
+  std::uint64_t before = heap_bytes() + sizeof(SlotMap) + kMallocHeaderBytes;
+  std::unique_ptr<SlotMap> map = std::make_unique<SlotMap>();
+};
+
+TEST_F(SlotMapMemory, of_a_dense_file_of_a_sparse_one_and_of_one_in_pieces_is_known) {
+  expect_good_estimate();
+  for (std::uint64_t slot = 0; slot < 10'000; ++slot) {
+    map->obtain(slot, Block(0, 0, slot));
+  }
+  expect_good_estimate();
+  for (std::uint64_t slot = 20'000; slot < 1'000'000'000; slot += 100'000) {
+    map->obtain(slot, Block(0, 0, 1));
+  }
+  expect_good_estimate();
+  for (std::uint64_t slot = 0; slot < 5'000; slot += 7) {
+    map->split(slot);
+  }
+  expect_good_estimate();
+}
+
+TEST_F(SlotMapMemory, that_is_erased_comes_back) {
+  for (std::uint64_t slot = 1; slot < 100'000; ++slot) {
+    map->obtain(slot, Block(0, 0, slot));
+  }
+  const std::uint64_t full = map->memory_bytes();
+  for (std::uint64_t slot = 1; slot < 100'000; ++slot) {
+    if (slot % 64 != 0) map->erase(slot);
+  }
+  expect_good_estimate();
+  EXPECT_LT(map->memory_bytes(), full / 4);
+  for (std::uint64_t slot = 64; slot < 100'000; slot += 64) {
+    map->erase(slot);
+  }
+  EXPECT_EQ(map->memory_bytes(), 0U);
+  expect_good_estimate();
+}
+
 TEST_F(LayoutMemory, steady_state_allocates_nothing) {
   ASSERT_TRUE(space.add_lease(0, 64 * kMiB, 1));
   ASSERT_TRUE(space.add_lease(1, 64 * kMiB, 1));

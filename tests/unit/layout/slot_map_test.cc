@@ -50,18 +50,9 @@ TEST(SlotMap, split_of_an_empty_slot_has_no_granules) {
   SlotMap map;
   EXPECT_TRUE(map.split(0)[0].is_none());
   EXPECT_TRUE(map.find(0)->is_split());
-  map.erase_from(0);
+  map.erase(0);
   EXPECT_EQ(map.find_split(0), nullptr);
   EXPECT_EQ(map.find(0), nullptr);
-}
-
-TEST(SlotMap, erase_from_drops_the_splits_behind_too) {
-  SlotMap map;
-  map.split(5);
-  map.split(5000);
-  map.erase_from(6);
-  EXPECT_NE(map.find_split(5), nullptr);
-  EXPECT_EQ(map.find_split(5000), nullptr);
 }
 
 // Against std::map, with slots that crowd some leaves and pages and lie far apart otherwise.
@@ -113,7 +104,7 @@ TEST_F(SlotMapModel, agrees_with_an_ordered_map) {
         model.erase(next);
       }
     } else {
-      map.erase_from(slot);
+      while (const auto next = map.next_used(slot)) map.erase(*next);
       model.erase(model.lower_bound(slot), model.end());
     }
     const std::uint64_t other = some_slot();

@@ -35,4 +35,20 @@ void shrink_if_sparse(Table& table) {
   }
 }
 
+// Keeps a sum of memory_bytes(part) right while the part changes.
+template <typename Part>
+class MemoryCount {
+ public:
+  MemoryCount(std::uint64_t& sum_bytes, const Part& part) : sum_bytes_(sum_bytes), part_(part) {
+    sum_bytes_ -= memory_bytes(part_);
+  }
+  ~MemoryCount() { sum_bytes_ += memory_bytes(part_); }
+  MemoryCount(const MemoryCount&) = delete;
+  MemoryCount& operator=(const MemoryCount&) = delete;
+
+ private:
+  std::uint64_t& sum_bytes_;
+  const Part& part_;
+};
+
 }  // namespace rram
