@@ -35,6 +35,7 @@ constexpr std::uint64_t kTimeoutMs = 10'000;
 struct Settings {
   std::string endpoint;
   std::string key_file;
+  bool tls = false;
   std::vector<std::string> sizes = {"4K", "64K", "1M"};
   std::vector<unsigned> depths = {1, 32};
   unsigned workers = 1;
@@ -264,6 +265,7 @@ Status measure_all(const Settings& settings) {
     if (!key) return std::unexpected(key.error());
     options.key = *key;
   }
+  options.tls = settings.tls;
   options.wanted_bytes = endpoint->size_bytes == 0
                              ? settings.span_bytes
                              : std::min(settings.span_bytes, endpoint->size_bytes);
@@ -299,6 +301,7 @@ int main(int argc, char** argv) {
   std::string span = "256M";
   app.add_option("endpoint", settings.endpoint, "provider address")->required();
   app.add_option("--key-file", settings.key_file, "the provider's key");
+  app.add_flag("--tls", settings.tls, "in records; needs --key-file");
   app.add_option("--sizes", settings.sizes, "bytes of one operation")->delimiter(',');
   app.add_option("--depths", settings.depths, "operations in flight of one worker")->delimiter(',');
   app.add_option("--workers", settings.workers, "threads, each with a lane");

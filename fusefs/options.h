@@ -22,6 +22,7 @@ struct RequesterOptions {
   // Of the requester's memory, for names, attributes and block maps; 0: a part of what it may have.
   std::uint64_t metadata_bytes = 0;
   std::optional<std::string> key_file;
+  bool tls = false;  // encrypt what goes by TCP, and go no other way
   // How long a worker spins for completions of RDMA before it sleeps; nothing: as the host allows.
   std::optional<std::uint64_t> poll_ns;
   std::string rdma_device;          // the only RDMA device to use; empty: whichever leads there

@@ -187,6 +187,7 @@ Status Requester::connect_providers() {
   LeaseOptions lease_options{
       .requester_name = fmt::format("{}:{}", host_name(), options_.mountpoint),
       .key = std::nullopt,
+      .tls = options_.tls,
       .wanted_bytes = share_of(options_.size_bytes, options_.providers.size()),
       .timeout_ms = options_.timeout_ms,
       .longest_ms = kLongestMountMs,

@@ -28,6 +28,7 @@ struct Words {
   bool no_unix = false;
   std::vector<std::string> allow;
   std::string key_file;
+  bool require_tls = false;
   std::string huge_pages = "auto";
   std::string name;
   std::string rdma_device;
@@ -53,6 +54,8 @@ void describe(CLI::App& app, Words& words) {
       ->type_name("CIDR");
   app.add_option("--key-file", words.key_file, "Every connection must prove this key")
       ->type_name("FILE");
+  app.add_flag("--require-tls", words.require_tls,
+               "Refuse TCP connections that are not encrypted, and RDMA (needs --key-file)");
   app.add_option("--device", words.rdma_device, "The only RDMA device to serve on [any]")
       ->type_name("NAME");
   app.add_option("--hugepages", words.huge_pages,
@@ -141,6 +144,7 @@ Status fill_server(const Words& words, ServerOptions& server) {
   if (words.huge_pages == "off") server.huge_pages = HugePages::kOff;
   server.name = words.name;
   server.workers = words.workers;
+  server.require_tls = words.require_tls;
   return fill_addresses(words, server);
 }
 

@@ -30,6 +30,8 @@ ProviderSessionOptions session_options(const ProviderContext& context, const Pee
   options.free_bytes = context.leases->totals().free_bytes;
   options.segment_bytes = context.pool->segment_bytes();
   options.can_pass_descriptors = peer.is_unix;
+  options.can_use_records = peer.is_tcp;
+  options.requires_records = context.require_tls;
   options.handshake_limit_ms = context.times.handshake_limit_ms;
   options.idle_limit_ms = context.times.idle_limit_ms;
   return options;
@@ -81,6 +83,10 @@ Task<> Connection::converse() {
                                                             ByteChannel::kNoDeadline);
     channel_->bytes().take_descriptors();  // nobody asked for them
     if (received == -ECANCELED) continue;
+    if (received == -EBADMSG) {
+      carry_out(session_.on_malformed({ErrorCode::kProtocol, std::string(kRecordsBroken)}));
+      break;
+    }
     if (received <= 0) {
       is_peer_gone_ = true;
       if (received == -ETIMEDOUT || received == -EHOSTDOWN) departure_ = Departure::kSilent;
@@ -111,6 +117,8 @@ void Connection::carry_out(ProviderActions actions) {
 }
 
 void Connection::act(SendFrame&& action) { send({std::move(action.bytes), {}}); }
+
+void Connection::act(const StartRecords& action) { send({{}, {}, action.keys}); }
 
 void Connection::act(SendDescriptors&& action) {
   std::vector<int> descriptors;
@@ -281,15 +289,7 @@ Task<> Connection::send_outgoing() {
   while (!outgoing_.empty()) {
     Outgoing next = std::move(outgoing_.front());
     outgoing_.pop_front();
-    bool is_sent = false;
-    if (next.descriptors.empty()) {
-      const int sent = co_await channel_->bytes().send(next.bytes);
-      is_sent = sent == static_cast<int>(next.bytes.size());
-    } else {
-      const Status sent = co_await channel_->send_with_descriptors(std::move(next.bytes),
-                                                                   std::move(next.descriptors));
-      is_sent = sent.has_value();
-    }
+    const bool is_sent = co_await send_one(std::move(next));
     if (is_sent) continue;
     is_peer_gone_ = true;
     outgoing_.clear();
@@ -297,6 +297,20 @@ Task<> Connection::send_outgoing() {
   }
   is_sending_ = false;
   if (sent_waiter_) std::exchange(sent_waiter_, nullptr).resume();
+}
+
+Task<bool> Connection::send_one(Outgoing next) {
+  if (next.records) {
+    const Status started = channel_->bytes().start_records(*next.records);
+    co_return started.has_value();
+  }
+  if (next.descriptors.empty()) {
+    const int sent = co_await channel_->bytes().send(next.bytes);
+    co_return sent == static_cast<int>(next.bytes.size());
+  }
+  const Status sent =
+      co_await channel_->send_with_descriptors(std::move(next.bytes), std::move(next.descriptors));
+  co_return sent.has_value();
 }
 
 // The session is over. The peer gets linger_ms to take what is still to be sent; then the
@@ -323,7 +337,7 @@ Task<> Connection::say_goodbye() {
   std::array<std::byte, kReadBytes> ignored;
   int received = 1;
   while (!is_peer_gone_ && received > 0) {
-    received = co_await channel_->bytes().receive(ignored, ByteChannel::kNoDeadline);
+    received = co_await channel_->bytes().receive_unread(ignored);
     channel_->bytes().take_descriptors();
   }
   if (linger_timer_) loop_.cancel_timer(*std::exchange(linger_timer_, std::nullopt));

@@ -33,6 +33,7 @@ struct Peer {
   std::string text;  // "192.168.64.35 port 40112", "pid 4711"
   std::string host;  // "192.168.64.35", "this host"
   bool is_unix = false;
+  bool is_tcp = false;
   // Set: not admitted. The connection only exists to say so.
   std::optional<Error> refusal;
   WireError refusal_code = WireError::kRefused;
@@ -69,6 +70,7 @@ class Connection {
   struct Outgoing {
     FrameBytes bytes;
     std::vector<int> descriptors;  // of segments of the lease, which outlive this connection
+    std::optional<RecordKeys> records = std::nullopt;  // set: what is queued behind is sealed
   };
 
   // Resumes when nothing is being sent.
@@ -91,6 +93,7 @@ class Connection {
 
   void carry_out(ProviderActions actions);
   void act(SendFrame&& action);
+  void act(const StartRecords& action);
   void act(SendDescriptors&& action);
   void act(const WantLease& action);
   void act(const WantAttach& action);
@@ -100,6 +103,7 @@ class Connection {
   void refuse(const Error& error, WireError otherwise);
 
   void send(Outgoing outgoing);
+  Task<bool> send_one(Outgoing next);
   void watch_deadline();
   void on_deadline();
   void begin_linger();

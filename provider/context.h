@@ -37,6 +37,7 @@ struct ProviderContext {
   std::string name;
   Incarnation incarnation{};
   std::optional<PresharedKey> key;
+  bool require_tls = false;
   ConnectionTimes times;
   Pool* pool = nullptr;
   LeaseKeeper* leases = nullptr;

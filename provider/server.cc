@@ -107,6 +107,10 @@ ProviderServer::~ProviderServer() { stop(); }
 
 // Everything that can be refused is refused before memory is touched.
 Status ProviderServer::bind_listeners() {
+  if (options_.require_tls && !options_.key) {
+    return fail(ErrorCode::kInvalidArgument,
+                "TLS needs a key that both sides have: give --key-file with --require-tls");
+  }
   if (options_.listens_everywhere) {
     const Status bound = bind_everywhere();
     if (!bound) return bound;
@@ -118,6 +122,12 @@ Status ProviderServer::bind_listeners() {
       continue;
     }
     const bool is_verbs = endpoint.scheme == Endpoint::Scheme::kVerbs;
+    if (is_verbs && options_.require_tls) {
+      return fail(ErrorCode::kInvalidArgument,
+                  fmt::format("{}: RDMA cannot be encrypted: listen on tcp:// alone, or do without "
+                              "--require-tls",
+                              endpoint_text(endpoint)));
+    }
     if (endpoint.scheme != Endpoint::Scheme::kTcp && !is_verbs) {
       return fail(ErrorCode::kInvalidArgument,
                   fmt::format("a provider listens on verbs://, tcp:// or unix://, not on {}",
@@ -135,7 +145,10 @@ Status ProviderServer::bind_listeners() {
 Status ProviderServer::bind_everywhere() {
   Endpoint any;
   any.host = "0.0.0.0";
-  Result<std::vector<Listener>> by_verbs = check_verbs(any, admission_, *verbs_);
+  Result<std::vector<Listener>> by_verbs =
+      options_.require_tls
+          ? fail(ErrorCode::kRefused, "RDMA cannot be encrypted, and TLS is required")
+          : check_verbs(any, admission_, *verbs_);
   if (by_verbs) {
     std::ranges::move(*by_verbs, std::back_inserter(listeners_));
   } else {
@@ -184,6 +197,7 @@ Status ProviderServer::start_workers() {
   context_.name = options_.name;
   context_.incarnation = *incarnation;
   context_.key = options_.key;
+  context_.require_tls = options_.require_tls;
   context_.times = options_.times;
   context_.pool = pool_.get();
   context_.leases = leases_.get();
@@ -365,6 +379,7 @@ Task<> ProviderServer::accept_all(EventLoop& loop, int listening_fd, bool is_uni
 void ProviderServer::welcome(UniqueFd socket_fd, bool is_unix) {
   Peer peer;
   peer.is_unix = is_unix;
+  peer.is_tcp = !is_unix;
   admit(peer, socket_fd.get());
   if (!is_unix) tune_tcp(socket_fd.get());
   std::optional<int> tcp_socket_fd;

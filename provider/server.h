@@ -44,6 +44,8 @@ struct ServerOptions {
   std::string rdma_device;  // the only RDMA device to serve on; empty: any
   std::vector<Cidr> allow;
   std::optional<PresharedKey> key;
+  // Whoever comes over the network must use records, so there is no RDMA. Needs a key.
+  bool require_tls = false;
   unsigned workers = 0;  // 0: one a CPU, and on it
   std::uint64_t grace_ms = 2'000;
   std::uint64_t silent_grace_ms = 30'000;

@@ -88,6 +88,12 @@ Task<Result<bool>> is_this_host(EventLoop& loop, Endpoint host, std::uint64_t de
 // Same host, then verbs, then TCP.
 Task<MaybeLease> take_by_any(EventLoop& loop, Endpoint endpoint, LeaseOptions options,
                              std::vector<std::string>& notes) {
+  if (options.tls) {
+    notes.emplace_back("not shm, not verbs: tls is for TCP alone");
+    endpoint.scheme = Scheme::kTcp;
+    MaybeLease encrypted = co_await TcpLease::take(loop, endpoint, options);
+    co_return std::move(encrypted);
+  }
   const std::uint64_t deadline_ns = loop.now_ns() + options.timeout_ms * kNsPerMs;
   const std::uint64_t longest_ns = loop.now_ns() + options.longest_ms * kNsPerMs;
   const Result<bool> try_unix = co_await is_this_host(loop, endpoint, deadline_ns, notes);
@@ -125,8 +131,28 @@ std::shared_ptr<LocalMemories> make_rdma_memories() {
 #endif
 }
 
+Status check_tls(const Endpoint& endpoint, bool has_key) {
+  if (endpoint.scheme == Scheme::kUnix || endpoint.scheme == Scheme::kVerbs) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("tls is for TCP, and {} is {}: write tcp://HOST for this provider, or "
+                            "leave tls out",
+                            endpoint_text(endpoint),
+                            endpoint.scheme == Scheme::kUnix ? "a socket of this host" : "RDMA"));
+  }
+  if (!has_key) {
+    return fail(ErrorCode::kInvalidArgument,
+                "tls needs a key that both sides have: add key_file=FILE, with the key that the "
+                "providers were given");
+  }
+  return {};
+}
+
 Task<Result<ConnectedLease>> connect_lease(EventLoop& loop, Endpoint endpoint,
                                            LeaseOptions options) {
+  if (options.tls) {
+    const Status possible = check_tls(endpoint, options.key.has_value());
+    if (!possible) co_return std::unexpected(possible.error());
+  }
   ConnectedLease connected;
   MaybeLease lease = fail(ErrorCode::kInvalidArgument);
   switch (endpoint.scheme) {

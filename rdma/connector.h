@@ -23,6 +23,10 @@ struct ConnectedLease {
 // an RDMA device once, not once for each provider. Null in a build without verbs.
 std::shared_ptr<LocalMemories> make_rdma_memories();
 
+// Whether connections to `endpoint` can be encrypted: TCP alone can, and what stays in this process
+// need not be. Errors: kInvalidArgument, with what to do.
+Status check_tls(const Endpoint& endpoint, bool has_key);
+
 // Connects to `endpoint` and takes a lease. On failure the message names the endpoint, why, and
 // what to do. Runs on `loop`'s thread.
 Task<Result<ConnectedLease>> connect_lease(EventLoop& loop, Endpoint endpoint,

@@ -20,6 +20,7 @@
 #include "base/result.h"
 #include "base/task.h"
 #include "rdma/endpoint.h"
+#include "rdma/record/record_keys.h"
 #include "rdma/session/preshared_key.h"
 #include "rdma/transport.h"
 
@@ -30,9 +31,16 @@ class LocalMemories;
 // Set by somebody, on any thread, who does not want what takes long any more; null: nobody will.
 using CallOff = std::shared_ptr<const std::atomic<bool>>;
 
+// What is under way then still fits: 32 GiB before kMaxRecordsPerKey.
+inline constexpr std::uint64_t kRecordsBeforeRenewal = kMaxRecordsPerKey / 8 * 7;
+
 struct LeaseOptions {
   std::string requester_name;  // for the provider's messages: host and mount point
   std::optional<PresharedKey> key;
+  // Every connection travels in records. Needs a key, and a provider over TCP (check_tls()).
+  bool tls = false;
+  // A lane's keys are replaced after so many records; tests take fewer.
+  std::uint64_t records_before_renewal = kRecordsBeforeRenewal;
   std::uint64_t wanted_bytes = 0;   // 0: all that is free
   std::uint64_t timeout_ms = 5000;  // connecting, handshake and grant together
   std::uint64_t longest_ms = 0;     // TimeLimit::longest_ms, for what timeout_ms is for

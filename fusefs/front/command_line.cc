@@ -13,6 +13,7 @@
 #include "base/size_text.h"
 #include "fusefs/front/libfuse.h"
 #include "fusefs/provider_list.h"
+#include "rdma/connector.h"
 
 namespace rram {
 
@@ -163,7 +164,9 @@ Status take_option(RequesterOptions& options, std::string_view text) {
       return option.set(options, text.substr(option.prefix.size()));
     }
   }
-  if (text == "direct_io") {
+  if (text == "tls") {
+    options.tls = true;
+  } else if (text == "direct_io") {
     options.direct_io = true;
   } else if (text == "allow_other") {
     options.allow_other = true;
@@ -235,6 +238,12 @@ Status check(const RequesterOptions& options) {
     return fail(ErrorCode::kInvalidArgument,
                 "no providers: add -o providers=HOST+HOST, or providers=local:2G to try it alone");
   }
+  for (const Endpoint& provider : options.providers) {
+    if (!options.tls) break;
+    if (Status possible = check_tls(provider, options.key_file.has_value()); !possible) {
+      return possible;
+    }
+  }
   return {};
 }
 
@@ -294,6 +303,7 @@ options (-o):
   size=SIZE              of the volume (default: all that the providers have free)
   stripe=SIZE            stripe unit, a power of two from 16K to 4M (default 256K)
   key_file=FILE          the pre-shared key of the providers, mode 0600
+  tls                    encrypt all that goes by TCP, and go no other way; needs key_file=
   metadata=SIZE          memory of this host for names, attributes and block maps; more is ENOSPC
                          (default: a quarter of what the host, or the control group, has)
   timeout=TIME           until an operation on a dead provider gives EIO (default 5s)

@@ -9,12 +9,20 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "base/fd.h"
+#include "base/result.h"
 #include "base/task.h"
+#include "rdma/record/record_keys.h"
 
 namespace rram {
+
+// What -EBADMSG of ByteChannel::receive() means.
+inline constexpr std::string_view kRecordsBroken =
+    "what came is not what the peer sealed: something on the way changed it, left it out, repeated "
+    "it or moved it";
 
 class ByteChannel {
  public:
@@ -26,9 +34,14 @@ class ByteChannel {
 
   // At least one byte, at most buffer.size(); 0: the peer has ended; -errno: -ETIMEDOUT at the
   // deadline (of EventLoop::now_ns()), -ECANCELED by call_off_receive(), -EHOSTDOWN: the peer, or
-  // the network to it, is silent, -EMSGSIZE: descriptors came that this process cannot take. One at
-  // a time.
+  // the network to it, is silent, -EMSGSIZE: descriptors came that this process cannot take,
+  // -EBADMSG: kRecordsBroken. One at a time.
   virtual Task<int> receive(std::span<std::byte> buffer, std::uint64_t deadline_ns) = 0;
+  // The same at the end of a connection, when nobody looks at the bytes any more: records are not
+  // opened.
+  virtual Task<int> receive_unread(std::span<std::byte> buffer) {
+    return receive(buffer, kNoDeadline);
+  }
   // The receive that is under way, if any, ends soon.
   virtual void call_off_receive() = 0;
   // Descriptors that came with the bytes received so far; the caller owns them.
@@ -38,6 +51,13 @@ class ByteChannel {
   virtual Task<int> send(std::span<const std::byte> bytes) = 0;
   // The same at once, or false: the peer does not take bytes as fast as they come.
   virtual bool send_now(std::span<const std::byte> bytes) = 0;
+
+  // From now on both directions travel in records. Nothing is under way, and nothing was received
+  // beyond what came before. Only where the feature TLS may be granted: over TCP. Errors:
+  // kUnavailable (OpenSSL refuses).
+  virtual Status start_records(const RecordKeys& /*keys*/) {
+    return fail(ErrorCode::kUnavailable, "this connection cannot carry records");
+  }
 
   // Nothing more will be sent; the peer reads to the end of what was.
   virtual void end_sending() = 0;

@@ -69,6 +69,7 @@ RequesterSessionOptions ControlConnection::session_options(Role role, RequesterG
   options.key = options_.key;
   options.can_take_descriptors =
       role == Role::kControl && dialer_->endpoint().scheme == Endpoint::Scheme::kUnix;
+  options.wants_records = options_.tls;
   options.reply_limit_ms = timeout_ms;
   return options;
 }

@@ -133,6 +133,8 @@ Task<> SessionDriver::step(std::uint64_t limit_ns) {
   } else if (received == -EMSGSIZE) {
     perform(session_.on_malformed(
         {ErrorCode::kProtocol, "a frame came with more descriptors than this process can take"}));
+  } else if (received == -EBADMSG) {
+    perform(session_.on_malformed({ErrorCode::kProtocol, std::string(kRecordsBroken)}));
   } else if (received == -ETIMEDOUT && loop_.now_ns() < limit_ns) {
     perform(session_.on_tick(loop_.now_ms()));
   } else if (received != -ETIMEDOUT && received != -EINTR && received != -EAGAIN) {
@@ -156,6 +158,7 @@ void SessionDriver::perform(RequesterActions actions) {
   for (RequesterAction& action : actions) {
     std::visit(Overloaded{
                    [this](const SendFrame& frame) { send(frame.bytes); },
+                   [this](const StartRecords& start) { start_records(start.keys); },
                    [this](const TakeDescriptors& /*taken*/) {
                      std::ranges::move(frame_descriptors_,
                                        std::back_inserter(established_.descriptors));
@@ -184,6 +187,12 @@ void SessionDriver::send(std::span<const std::byte> bytes) {
   if (is_cut()) return;
   // The receive under way sees the end of the connection and tells the session.
   if (!channel_->send_now(bytes)) channel_->shut_down();
+}
+
+void SessionDriver::start_records(const RecordKeys& keys) {
+  if (is_cut()) return;
+  const Status started = channel_->start_records(keys);
+  if (!started) finish(started.error());
 }
 
 void SessionDriver::finish(const Error& reason) {

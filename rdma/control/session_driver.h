@@ -81,6 +81,7 @@ class SessionDriver {
   void take_bytes(std::span<const std::byte> bytes);
   void perform(RequesterActions actions);
   void send(std::span<const std::byte> bytes);
+  void start_records(const RecordKeys& keys);
   void finish(const Error& reason);
   void note_delay(const LeaseDelayed& delayed);
   void allow_more_time();

@@ -1,5 +1,6 @@
 #include "rdma/control/socket_channel.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -11,6 +12,30 @@
 namespace rram {
 
 Task<int> SocketChannel::receive(std::span<std::byte> buffer, std::uint64_t deadline_ns) {
+  return records_ ? receive_opened(buffer, deadline_ns) : receive_raw(buffer, deadline_ns);
+}
+
+Task<int> SocketChannel::receive_unread(std::span<std::byte> buffer) {
+  return receive_raw(buffer, kNoDeadline);
+}
+
+Task<int> SocketChannel::receive_opened(std::span<std::byte> buffer, std::uint64_t deadline_ns) {
+  for (;;) {
+    const Result<std::span<const std::byte>> opened = records_->opened();
+    if (!opened) co_return -EBADMSG;
+    if (!opened->empty()) {
+      const std::size_t length = std::min(opened->size(), buffer.size());
+      std::ranges::copy(opened->first(length), buffer.begin());
+      records_->consume(length);
+      co_return static_cast<int>(length);
+    }
+    const int received = co_await receive_raw(records_->room(), deadline_ns);
+    if (received <= 0) co_return received;
+    records_->on_received(static_cast<std::size_t>(received));
+  }
+}
+
+Task<int> SocketChannel::receive_raw(std::span<std::byte> buffer, std::uint64_t deadline_ns) {
   DescriptorSpace control;
   iovec part{buffer.data(), buffer.size()};
   reception_.message = {};
@@ -63,15 +88,48 @@ void SocketChannel::keep_descriptors(msghdr& message) {
 }
 
 Task<int> SocketChannel::send(std::span<const std::byte> bytes) {
+  if (records_) co_return co_await send_sealed(bytes);
   const int sent = co_await send_all(loop_, socket_.get(), bytes);
   if (sent < 0) co_return sent;
   co_return static_cast<std::size_t>(sent) == bytes.size() ? sent : -EPIPE;
 }
 
+Task<int> SocketChannel::send_sealed(std::span<const std::byte> bytes) {
+  for (std::size_t at = 0; at < bytes.size();) {
+    const Result<std::size_t> taken = records_->seal(bytes.subspan(at));
+    if (!taken) co_return -EKEYEXPIRED;
+    at += *taken;
+    const std::span<const std::byte> sealed = records_->unsent();
+    const int sent = co_await send_all(loop_, socket_.get(), sealed);
+    if (sent < 0) co_return sent;
+    if (static_cast<std::size_t>(sent) != sealed.size()) co_return -EPIPE;
+    records_->on_sent(sealed.size());
+  }
+  co_return static_cast<int>(bytes.size());
+}
+
 bool SocketChannel::send_now(std::span<const std::byte> bytes) {
+  if (!records_) return send_raw_now(bytes);
+  for (std::size_t at = 0; at < bytes.size();) {
+    const Result<std::size_t> taken = records_->seal(bytes.subspan(at));
+    if (!taken || !send_raw_now(records_->unsent())) return false;
+    records_->on_sent(records_->unsent().size());
+    at += *taken;
+  }
+  return true;
+}
+
+bool SocketChannel::send_raw_now(std::span<const std::byte> bytes) {
   const ssize_t sent =
       ::send(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   return sent == static_cast<ssize_t>(bytes.size());
+}
+
+Status SocketChannel::start_records(const RecordKeys& keys) {
+  auto records = RecordStream::create(keys);
+  if (!records) return std::unexpected(records.error());
+  records_ = std::move(*records);
+  return {};
 }
 
 void SocketChannel::end_sending() { ::shutdown(socket_.get(), SHUT_WR); }

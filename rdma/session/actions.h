@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "rdma/record/record_keys.h"
 #include "rdma/session/lease_terms.h"
 #include "rdma/wire/codec.h"
 #include "rdma/wire/frames.h"
@@ -16,6 +17,12 @@ namespace rram {
 // Send these bytes.
 struct SendFrame {
   FrameBytes bytes;
+};
+
+// Everything that is sent from here on, and everything that comes after what has been received so
+// far, travels in records (rdma/record/record_stream.h).
+struct StartRecords {
+  RecordKeys keys;
 };
 
 // Send these bytes by one sendmsg() of their own, with the descriptors of `count` regions of the
@@ -59,8 +66,8 @@ struct WantStats {
 // The requester gives the lease back: fence it, then answer with released().
 struct WantRelease {};
 
-using ProviderAction = std::variant<SendFrame, SendDescriptors, WantLease, WantAttach, WantStats,
-                                    WantRelease, CloseConnection>;
+using ProviderAction = std::variant<SendFrame, StartRecords, SendDescriptors, WantLease, WantAttach,
+                                    WantStats, WantRelease, CloseConnection>;
 using ProviderActions = std::vector<ProviderAction>;
 
 // ---- requester ----
@@ -100,8 +107,8 @@ struct StatsArrived {
 };
 
 using RequesterAction =
-    std::variant<SendFrame, TakeDescriptors, LeaseReady, LeaseJoined, LeaseDelayed, AnswerPending,
-                 SessionReady, StatsArrived, CloseConnection>;
+    std::variant<SendFrame, StartRecords, TakeDescriptors, LeaseReady, LeaseJoined, LeaseDelayed,
+                 AnswerPending, SessionReady, StatsArrived, CloseConnection>;
 using RequesterActions = std::vector<RequesterAction>;
 
 }  // namespace rram

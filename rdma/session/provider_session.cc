@@ -149,7 +149,12 @@ ProviderActions ProviderSession::on_hello(const FrameHeader& header,
     return fail_with(WireError::kVersion, ErrorCode::kRefused, version.error().message);
   }
   version_ = *version;
-  features_ = hello->features & (options_.can_pass_descriptors ? kFeatureDescriptors : 0);
+  features_ = hello->features & usable_features();
+  if (options_.requires_records && options_.can_use_records && (features_ & kFeatureTls) == 0) {
+    return fail_with(WireError::kRefused, ErrorCode::kRefused,
+                     "this provider takes TCP connections only with tls: mount with -o tls and the "
+                     "provider's key file");
+  }
   const bool auth_required = options_.key.has_value();
   const HelloReply reply{kMagic,
                          version_,
@@ -175,6 +180,13 @@ ProviderActions ProviderSession::on_hello(const FrameHeader& header,
   return one(SendFrame{std::move(reply_frame)});
 }
 
+// What this connection may use of what a requester asks for.
+std::uint64_t ProviderSession::usable_features() const {
+  const bool has_records = options_.can_use_records && options_.key;
+  return (options_.can_pass_descriptors ? kFeatureDescriptors : 0) |
+         (has_records ? kFeatureTls : 0);
+}
+
 ProviderActions ProviderSession::on_auth(const FrameHeader& header, std::span<const std::byte> body,
                                          std::uint64_t now_ms) {
   if (header.tag != 0) {
@@ -196,9 +208,20 @@ ProviderActions ProviderSession::on_auth(const FrameHeader& header, std::span<co
     add(actions, SendFrame{encode_frame(FrameType::kAuth, 0, *output)});
   }
   if (handshake_->done()) {
-    handshake_.reset();
-    enter_ready(now_ms);
+    std::ranges::move(finish_auth(now_ms), std::back_inserter(actions));
   }
+  return actions;
+}
+
+ProviderActions ProviderSession::finish_auth(std::uint64_t now_ms) {
+  ProviderActions actions;
+  if ((features_ & kFeatureTls) != 0) {
+    const Result<RecordKeys> keys = handshake_->record_keys();
+    if (!keys) return fail_with(WireError::kInternal, keys.error().code, keys.error().message);
+    add(actions, StartRecords{*keys});
+  }
+  handshake_.reset();
+  enter_ready(now_ms);
   return actions;
 }
 

@@ -28,6 +28,8 @@ struct ProviderSessionOptions {
   std::uint64_t free_bytes = 0;  // at the time of accept
   std::uint64_t segment_bytes = 0;
   bool can_pass_descriptors = false;         // the connection is a Unix socket
+  bool can_use_records = false;              // the connection is TCP: the feature TLS, with a key
+  bool requires_records = false;             // refuse who does not ask for it, where it can be had
   std::uint64_t handshake_limit_ms = 5'000;  // from accept to READY, or to ATTACHED for data
   std::uint64_t idle_limit_ms = 60'000;      // silence of a control connection without a lease
 };
@@ -108,6 +110,8 @@ class ProviderSession {
                            std::uint64_t now_ms);
   ProviderActions on_auth(const FrameHeader& header, std::span<const std::byte> body,
                           std::uint64_t now_ms);
+  [[nodiscard]] std::uint64_t usable_features() const;
+  ProviderActions finish_auth(std::uint64_t now_ms);
   ProviderActions on_lease_request(std::span<const std::byte> body, std::uint64_t now_ms);
   ProviderActions on_attach(std::span<const std::byte> body, std::uint64_t now_ms);
   ProviderActions on_error(std::span<const std::byte> body);

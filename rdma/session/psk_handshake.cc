@@ -8,6 +8,8 @@
 #include <openssl/ssl.h>
 
 #include <algorithm>
+#include <array>
+#include <cassert>
 #include <string>
 #include <string_view>
 
@@ -37,6 +39,10 @@ using Proof = std::array<std::uint8_t, kLabelBytes + sizeof(TranscriptHash)>;
 constexpr std::string_view kRequesterLabel = "rram requester proof v1";
 constexpr std::string_view kProviderLabel = "rram provider proof v1";
 static_assert(kRequesterLabel.size() <= kLabelBytes && kProviderLabel.size() <= kLabelBytes);
+
+// Of the exporter (RFC 8446, 7.5). RFC 5705, 4, keeps "EXPERIMENTAL" for those who register none.
+constexpr std::string_view kRequesterRecordsLabel = "EXPERIMENTAL rram requester records v1";
+constexpr std::string_view kProviderRecordsLabel = "EXPERIMENTAL rram provider records v1";
 
 Proof make_proof(std::string_view label, const TranscriptHash& transcript) {
   Proof proof{};
@@ -84,11 +90,13 @@ struct PskHandshake::State {
   State(bool requester, const PresharedKey& shared_key, const TranscriptHash& transcript)
       : is_requester(requester),
         key(shared_key),
+        transcript_hash(transcript),
         own_proof(make_proof(requester ? kRequesterLabel : kProviderLabel, transcript)),
         peer_proof(make_proof(requester ? kProviderLabel : kRequesterLabel, transcript)) {}
 
   const bool is_requester;
   const PresharedKey key;
+  const TranscriptHash transcript_hash;
   const Proof own_proof;
   const Proof peer_proof;
   Step step = Step::kTls;
@@ -104,6 +112,7 @@ struct PskHandshake::State {
   Status run_proof();
   Status send_proof();
   std::vector<std::byte> take_output() const;
+  bool export_key(std::string_view label, DirectionKey& key_out) const;
   std::unexpected<Error> refused();
 };
 
@@ -252,6 +261,19 @@ std::vector<std::byte> PskHandshake::State::take_output() const {
   return output;
 }
 
+// Key and IV for the records of one side. False: OpenSSL would not.
+bool PskHandshake::State::export_key(std::string_view label, DirectionKey& key_out) const {
+  std::array<std::byte, kRecordKeyBytes + kRecordIvBytes> exported{};
+  const bool is_exported =
+      SSL_export_keying_material(ssl.get(), reinterpret_cast<unsigned char*>(exported.data()),
+                                 exported.size(), label.data(), label.size(),
+                                 transcript_hash.data(), transcript_hash.size(), 1) == 1;
+  std::copy_n(exported.begin(), kRecordKeyBytes, key_out.key.begin());
+  std::copy_n(exported.begin() + kRecordKeyBytes, kRecordIvBytes, key_out.iv.begin());
+  OPENSSL_cleanse(exported.data(), exported.size());
+  return is_exported;
+}
+
 std::unexpected<Error> PskHandshake::State::refused() {
   int number = 0;
   const std::string reason = take_openssl_reason(number);
@@ -323,5 +345,17 @@ Result<std::vector<std::byte>> PskHandshake::advance(std::span<const std::byte> 
 }
 
 bool PskHandshake::done() const { return state_->step == State::Step::kDone; }
+
+Result<RecordKeys> PskHandshake::record_keys() const {
+  assert(done());
+  RecordKeys keys;
+  DirectionKey& of_requester = state_->is_requester ? keys.send : keys.receive;
+  DirectionKey& of_provider = state_->is_requester ? keys.receive : keys.send;
+  if (!state_->export_key(kRequesterRecordsLabel, of_requester) ||
+      !state_->export_key(kProviderRecordsLabel, of_provider)) {
+    return openssl_unusable("derive keys for records");
+  }
+  return keys;
+}
 
 }  // namespace rram

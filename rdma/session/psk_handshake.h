@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "rdma/record/record_keys.h"
 #include "rdma/session/preshared_key.h"
 
 namespace rram {
@@ -36,6 +37,10 @@ class PskHandshake {
 
   // The peer has proved the key, and everything that it needs for its side has been returned.
   [[nodiscard]] bool done() const;
+
+  // When done(): keys for the records that follow, where both have agreed on them. They are of this
+  // connection alone, and of the HELLO frames that it began with. Errors: kUnavailable.
+  [[nodiscard]] Result<RecordKeys> record_keys() const;
 
  private:
   struct State;

@@ -37,6 +37,7 @@ void append(RequesterActions& actions, RequesterActions more) {
 
 RequesterSession::RequesterSession(RequesterSessionOptions options) : options_(std::move(options)) {
   assert(options_.role == Role::kControl || std::holds_alternative<JoinLease>(options_.goal));
+  assert(options_.key || !options_.wants_records);
 }
 
 RequesterActions RequesterSession::start(std::uint64_t now_ms) {
@@ -47,7 +48,7 @@ RequesterActions RequesterSession::start(std::uint64_t now_ms) {
   const Hello hello{kMagic,
                     kWireVersionMin,
                     kWireVersionMax,
-                    options_.can_take_descriptors ? kFeatureDescriptors : 0,
+                    features(),
                     options_.role,
                     0,
                     make_name(options_.requester_name)};
@@ -185,12 +186,11 @@ RequesterActions RequesterSession::on_hello_reply(const FrameHeader& header,
   if (!reply) {
     return on_malformed(reply.error());
   }
-  const std::uint64_t offered = options_.can_take_descriptors ? kFeatureDescriptors : 0;
-  if ((reply->features & ~offered) != 0) {
+  if ((reply->features & ~features()) != 0) {
     return on_malformed({ErrorCode::kProtocol,
                          fmt::format("HELLO_REPLY features 0x{:x} has bits that HELLO (0x{:x}) has "
                                      "not",
-                                     reply->features, offered)});
+                                     reply->features, features())});
   }
   unanswered_.pop_front();
   hello_reply_ = *reply;
@@ -204,6 +204,12 @@ RequesterActions RequesterSession::on_hello_reply(const FrameHeader& header,
     return fail_with(WireError::kAuthentication, ErrorCode::kRefused,
                      "the provider has no key and cannot prove itself to this requester, which was "
                      "given one: start the provider with the same key file, or use no key here");
+  }
+  if (options_.wants_records && (reply->features & kFeatureTls) == 0) {
+    return fail_with(WireError::kRefused, ErrorCode::kRefused,
+                     "it does not offer tls: its rram-provider is older than this rramfs, or "
+                     "somebody on the way wants to listen. Bring it up to date, or mount without "
+                     "tls");
   }
   return auth_required ? begin_auth(header, body, now_ms) : pursue_goal(now_ms);
 }
@@ -243,12 +249,29 @@ RequesterActions RequesterSession::on_auth(std::span<const std::byte> body, std:
     actions.emplace_back(SendFrame{encode_frame(FrameType::kAuth, 0, *output)});
   }
   if (handshake_->done()) {
-    handshake_.reset();
-    append(actions, pursue_goal(now_ms));
+    append(actions, finish_auth(now_ms));
   } else {
     deadline_ms_ = now_ms + options_.reply_limit_ms;
   }
   return actions;
+}
+
+RequesterActions RequesterSession::finish_auth(std::uint64_t now_ms) {
+  RequesterActions actions;
+  if (options_.wants_records) {
+    const Result<RecordKeys> keys = handshake_->record_keys();
+    if (!keys) return fail_with(WireError::kInternal, keys.error().code, keys.error().message);
+    actions.emplace_back(StartRecords{*keys});
+  }
+  handshake_.reset();
+  append(actions, pursue_goal(now_ms));
+  return actions;
+}
+
+// What this connection asks for.
+std::uint64_t RequesterSession::features() const {
+  return (options_.can_take_descriptors ? kFeatureDescriptors : 0) |
+         (options_.wants_records ? kFeatureTls : 0);
 }
 
 // The provider is known, and proved if there is a key: only now its incarnation counts.

@@ -48,6 +48,7 @@ struct RequesterSessionOptions {
   RequesterGoal goal;
   std::optional<PresharedKey> key;       // set: the provider must prove it
   bool can_take_descriptors = false;     // the connection is a Unix socket
+  bool wants_records = false;            // the feature TLS, or nothing: needs a key
   std::uint64_t reply_limit_ms = 5'000;  // for each reply that is waited for
 };
 
@@ -129,6 +130,8 @@ class RequesterSession {
   RequesterActions begin_auth(const FrameHeader& header, std::span<const std::byte> body,
                               std::uint64_t now_ms);
   RequesterActions on_auth(std::span<const std::byte> body, std::uint64_t now_ms);
+  RequesterActions finish_auth(std::uint64_t now_ms);
+  [[nodiscard]] std::uint64_t features() const;
   RequesterActions pursue_goal(std::uint64_t now_ms);
   RequesterActions send_lease_request(std::uint64_t now_ms);
   RequesterActions on_lease_grant(std::span<const std::byte> body, std::uint64_t now_ms);

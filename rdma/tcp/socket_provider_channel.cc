@@ -25,7 +25,8 @@ Task<Result<std::vector<RegionEntry>>> SocketProviderChannel::join(
 
 std::unique_ptr<DataServer> SocketProviderChannel::make_data_server(
     std::vector<std::span<std::byte>> regions, DataCounters& counters) {
-  return std::make_unique<TcpResponder>(loop_, channel_.fd(), std::move(regions), counters);
+  return std::make_unique<TcpResponder>(loop_, channel_.fd(), channel_.records(),
+                                        std::move(regions), counters);
 }
 
 }  // namespace rram

@@ -5,10 +5,7 @@
 #include <cstring>
 #include <utility>
 
-#if defined(__SANITIZE_THREAD__)
-extern "C" void AnnotateIgnoreWritesBegin(const char* file, int line);
-extern "C" void AnnotateIgnoreWritesEnd(const char* file, int line);
-#endif
+#include "rdma/tcp/scatter.h"
 
 namespace rram {
 
@@ -28,26 +25,13 @@ bool overlap(std::span<const std::byte> a, std::span<const std::byte> b) {
          b.data() < a.data() + a.size();
 }
 
-// Two lanes may write to the same bytes one after the other; the requester orders that by awaiting
-// replies, which the thread sanitizer does not see.
-#if defined(__SANITIZE_THREAD__)
-void place(std::byte* target, std::span<const std::byte> payload) {
-  AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
-  std::memcpy(target, payload.data(), payload.size());
-  AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
-}
-#else
-void place(std::byte* target, std::span<const std::byte> payload) {
-  std::memcpy(target, payload.data(), payload.size());
-}
-#endif
-
 }  // namespace
 
-TcpResponder::TcpResponder(EventLoop& loop, int socket_fd,
+TcpResponder::TcpResponder(EventLoop& loop, int socket_fd, RecordStream* records,
                            std::vector<std::span<std::byte>> regions, DataCounters& counters)
     : loop_(loop),
       socket_fd_(socket_fd),
+      records_(records),
       regions_(std::move(regions)),
       limits_(limits_of(regions_)),
       counters_(counters),
@@ -72,7 +56,17 @@ Task<Status> TcpResponder::serve() {
       continue;
     }
     prepare_reception();
+    if (records_ != nullptr) {
+      Result<bool> accepted = accept_opened();
+      if (!accepted) refuse(WireError::kProtocol, std::move(accepted.error()));
+      if (!accepted || *accepted) continue;
+      receive_into(records_->room());
+    }
     const int received = co_await reception_;
+    if (received > 0 && records_ != nullptr) {
+      records_->on_received(static_cast<std::size_t>(received));
+      continue;
+    }
     if (received > 0) {
       accept_received(static_cast<std::size_t>(received));
       continue;
@@ -97,11 +91,17 @@ void TcpResponder::stop(WireError code, std::string_view text) {
   if (is_stopped_) return;
   is_stopped_ = true;
   if (!ending_) ending_ = Error{ErrorCode::kCancelled, std::string(text)};
-  if (sending_.empty()) {  // else it would land in the middle of a reply
-    const std::vector<std::byte> frame = encode_error(code, text);
-    ::send(socket_fd_, frame.data(), frame.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-  }
+  // In the middle of a reply it would be no frame.
+  if (sending_.empty()) send_now(encode_error(code, text));
   ::shutdown(socket_fd_, SHUT_RDWR);
+}
+
+void TcpResponder::send_now(std::span<const std::byte> frame) {
+  if (records_ != nullptr) {
+    if (!records_->seal(frame)) return;
+    frame = records_->unsent();
+  }
+  ::send(socket_fd_, frame.data(), frame.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 // ---- receiving ---------------------------------------------------------------------------------
@@ -119,6 +119,24 @@ void TcpResponder::prepare_reception() {
   receive_parts_[parts++] = {look_ahead_.data() + look_end_, look_ahead_limit_ - look_end_};
   receive_message_.msg_iov = receive_parts_.data();
   receive_message_.msg_iovlen = parts;
+}
+
+void TcpResponder::receive_into(std::span<std::byte> bytes) {
+  receive_parts_.front() = {bytes.data(), bytes.size()};
+  receive_message_.msg_iovlen = 1;
+}
+
+// Moves the payload of the record that is open, or of the next one, to the places of
+// prepare_reception(). False: no whole record is there.
+Result<bool> TcpResponder::accept_opened() {
+  const Result<std::span<const std::byte>> opened = records_->opened();
+  if (!opened) return std::unexpected(opened.error());
+  if (opened->empty()) return false;
+  const std::size_t placed_bytes =
+      scatter(*opened, std::span(receive_parts_).first(receive_message_.msg_iovlen));
+  records_->consume(placed_bytes);
+  accept_received(placed_bytes);
+  return true;
 }
 
 void TcpResponder::accept_received(std::size_t received_bytes) {
@@ -258,8 +276,16 @@ void TcpResponder::flush() {
 }
 
 void TcpResponder::submit_send() {
-  send_message_.msg_iov = send_parts_.data() + next_part_;
-  send_message_.msg_iovlen = send_parts_.size() - next_part_;
+  if (records_ != nullptr) {
+    if (!records_->has_unsent() && !seal_parts()) return;
+    const std::span<const std::byte> unsent = records_->unsent();
+    sealed_part_ = {const_cast<std::byte*>(unsent.data()), unsent.size()};
+    send_message_.msg_iov = &sealed_part_;
+    send_message_.msg_iovlen = 1;
+  } else {
+    send_message_.msg_iov = send_parts_.data() + next_part_;
+    send_message_.msg_iovlen = send_parts_.size() - next_part_;
+  }
   loop_.submit_with(&transmission_, [this](io_uring_sqe* entry) {
     io_uring_prep_sendmsg(entry, socket_fd_, &send_message_, MSG_WAITALL | MSG_NOSIGNAL);
   });
@@ -270,25 +296,51 @@ void TcpResponder::Transmission::on_completion(std::int32_t result, std::uint32_
 }
 
 void TcpResponder::on_sent(std::int32_t result) {
-  if (result > 0) {
-    auto sent_bytes = static_cast<std::size_t>(result);
-    while (next_part_ < send_parts_.size() && sent_bytes >= send_parts_[next_part_].iov_len) {
-      sent_bytes -= send_parts_[next_part_++].iov_len;
-    }
-    if (next_part_ < send_parts_.size()) {  // short: the rest goes by itself
-      iovec& part = send_parts_[next_part_];
-      part.iov_base = static_cast<std::byte*>(part.iov_base) + sent_bytes;
-      part.iov_len -= sent_bytes;
-      if (!is_stopped_) return submit_send();
-    }
+  if (result <= 0) return give_up_sending(fail_errno(-result, "sending to the requester").error());
+  bool has_more = false;
+  if (records_ != nullptr) {
+    records_->on_sent(static_cast<std::size_t>(result));
+    has_more = records_->has_unsent() || next_part_ < send_parts_.size();
   } else {
-    if (!ending_) {
-      ending_ = fail_errno(-result, "sending to the requester").error();
-      ending_->code = ErrorCode::kDisconnected;
-    }
-    is_stopped_ = true;
-    ::shutdown(socket_fd_, SHUT_RDWR);  // wakes the receive
+    has_more = skip_parts(static_cast<std::size_t>(result));
   }
+  if (has_more && !is_stopped_) return submit_send();  // short: the rest goes by itself
+  end_sending();
+}
+
+// The parts that come next go into records, as many as one send takes. False: they cannot, and all
+// is over.
+bool TcpResponder::seal_parts() {
+  const Result<std::size_t> sealed_bytes =
+      records_->seal(std::span(send_parts_).subspan(next_part_));
+  if (!sealed_bytes) {
+    give_up_sending(sealed_bytes.error());
+    return false;
+  }
+  skip_parts(*sealed_bytes);
+  return true;
+}
+
+// So much of the parts has been dealt with; false: that was all.
+bool TcpResponder::skip_parts(std::size_t bytes) {
+  while (next_part_ < send_parts_.size() && bytes >= send_parts_[next_part_].iov_len) {
+    bytes -= send_parts_[next_part_++].iov_len;
+  }
+  if (next_part_ == send_parts_.size()) return false;
+  iovec& part = send_parts_[next_part_];
+  part.iov_base = static_cast<std::byte*>(part.iov_base) + bytes;
+  part.iov_len -= bytes;
+  return true;
+}
+
+void TcpResponder::give_up_sending(Error reason) {
+  if (!ending_) ending_ = Error{ErrorCode::kDisconnected, std::move(reason.message)};
+  is_stopped_ = true;
+  ::shutdown(socket_fd_, SHUT_RDWR);  // wakes the receive
+  end_sending();
+}
+
+void TcpResponder::end_sending() {
   sending_.clear();
   if (is_stopped_) queued_.clear();
   if (!queued_.empty()) loop_.flush_later(*this);

@@ -9,6 +9,10 @@
 // narrow. Replies gather while completions are handled and leave with one sendmsg at the turn's
 // end, one in flight at a time.
 //
+// Where the connection travels in records, they stand between all that and the socket: received
+// bytes go to the same places record by record, each after it was checked, and replies are sealed
+// from the lease's memory.
+//
 // Owned by the connection's coroutine; lives on the thread of its loop. It may be destroyed when
 // serve() has resumed.
 #pragma once
@@ -30,6 +34,7 @@
 #include "base/result.h"
 #include "base/task.h"
 #include "rdma/control/provider_channel.h"
+#include "rdma/record/record_stream.h"
 #include "rdma/wire/codec.h"
 #include "rdma/wire/frames.h"
 
@@ -40,10 +45,10 @@ class TcpResponder final : public DataServer, private Flusher {
   // Requests that may wait for their replies to leave; beyond it nothing is received.
   static constexpr std::size_t kMaxQueuedReplies = 256;
 
-  // `socket_fd`, `counters` and the memory of `regions` outlive this object. `regions`: the
-  // segments of the lease, in its order, of equal size.
-  TcpResponder(EventLoop& loop, int socket_fd, std::vector<std::span<std::byte>> regions,
-               DataCounters& counters);
+  // `socket_fd`, `records` (null: there are none), `counters` and the memory of `regions` outlive
+  // this object. `regions`: the segments of the lease, in its order, of equal size.
+  TcpResponder(EventLoop& loop, int socket_fd, RecordStream* records,
+               std::vector<std::span<std::byte>> regions, DataCounters& counters);
   ~TcpResponder() override;
 
   Task<Status> serve() override;
@@ -107,6 +112,8 @@ class TcpResponder final : public DataServer, private Flusher {
   void take_payload();
   Need refuse(WireError code, Error reason);
   void prepare_reception();
+  void receive_into(std::span<std::byte> bytes);
+  Result<bool> accept_opened();
   void accept_received(std::size_t received_bytes);
 
   [[nodiscard]] std::size_t buffered_bytes() const { return look_end_ - look_begin_; }
@@ -115,10 +122,16 @@ class TcpResponder final : public DataServer, private Flusher {
   void queue_reply(const FrameHeader& header, std::span<const std::byte> payload);
   void flush() override;
   void submit_send();
+  bool seal_parts();
+  bool skip_parts(std::size_t bytes);
+  void send_now(std::span<const std::byte> frame);
+  void give_up_sending(Error reason);
+  void end_sending();
   void on_sent(std::int32_t result);
 
   EventLoop& loop_;
   const int socket_fd_;
+  RecordStream* const records_;
   const std::vector<std::span<std::byte>> regions_;
   const RegionLimits limits_;
   DataCounters& counters_;
@@ -141,6 +154,7 @@ class TcpResponder final : public DataServer, private Flusher {
   std::vector<Reply> sending_;
   std::vector<iovec> send_parts_;
   std::size_t next_part_ = 0;
+  iovec sealed_part_{};
   msghdr send_message_{};
   std::coroutine_handle<> send_waiter_;
   std::vector<std::byte> error_frame_;

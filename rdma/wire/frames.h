@@ -75,6 +75,7 @@ enum class Role : std::uint32_t { kControl = 1, kData = 2 };
 
 // Feature bits of HELLO and HELLO_REPLY.
 inline constexpr std::uint64_t kFeatureDescriptors = 1ULL << 0;
+inline constexpr std::uint64_t kFeatureTls = 1ULL << 1;
 // Flag bits of LEASE_REQUEST and LEASE_GRANT.
 inline constexpr std::uint32_t kLeaseWantDescriptors = 1U << 0;
 inline constexpr std::uint32_t kGrantDescriptors = 1U << 0;

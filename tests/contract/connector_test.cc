@@ -79,6 +79,15 @@ class Connector : public testing::Test {
     unix_ = local;
   }
 
+  Result<ConnectedLease> connect_with_tls(const Endpoint& endpoint,
+                                          std::optional<PresharedKey> key) {
+    LeaseOptions options;
+    options.requester_name = "connector-test";
+    options.key = std::move(key);
+    options.tls = true;
+    options.wanted_bytes = 2 * kMiB;
+    return run_task(*loop_, connect_lease(*loop_, endpoint, options));
+  }
   Result<ConnectedLease> connect(const Endpoint& endpoint, std::optional<PresharedKey> key = {},
                                  std::uint64_t wanted_bytes = 0, std::uint64_t timeout_ms = 5'000) {
     LeaseOptions options;
@@ -186,6 +195,31 @@ TEST_F(Connector, keys) {
   ASSERT_TRUE(shared.has_value()) << shared.error().message;
   EXPECT_EQ(shared->lease->transport_name(), "shm");
   release(shared);
+}
+
+TEST_F(Connector, tls_goes_by_tcp_alone) {
+  start_provider(key_of(1));
+  const auto named = connect_with_tls(tcp_, key_of(1));
+  ASSERT_TRUE(named.has_value()) << named.error().message;
+  EXPECT_EQ(named->lease->transport_name(), "tcp with tls");
+  release(named);
+  Endpoint any = tcp_;
+  any.scheme = Endpoint::Scheme::kAny;
+  const auto chosen = connect_with_tls(any, key_of(1));
+  ASSERT_TRUE(chosen.has_value()) << chosen.error().message;
+  EXPECT_EQ(chosen->lease->transport_name(), "tcp with tls");
+  ASSERT_EQ(chosen->notes.size(), 2U);
+  EXPECT_TRUE(has_text(chosen->notes[1], "tls is for TCP")) << chosen->notes[1];
+  release(chosen);
+  expect_failure(connect_with_tls(unix_, key_of(1)), ErrorCode::kInvalidArgument, "tls is for TCP");
+  expect_failure(connect_with_tls(*parse_endpoint("verbs://127.0.0.1"), key_of(1)),
+                 ErrorCode::kInvalidArgument, "tls is for TCP");
+}
+
+TEST_F(Connector, tls_needs_a_key_on_both_sides) {
+  start_provider({});
+  expect_failure(connect_with_tls(tcp_, {}), ErrorCode::kInvalidArgument, "key_file=");
+  expect_failure(connect_with_tls(tcp_, key_of(1)), ErrorCode::kRefused, "no key");
 }
 
 TEST_F(Connector, a_key_that_the_provider_has_not_is_refused) {

@@ -465,7 +465,8 @@ TEST_P(TransportContract, what_was_released_can_be_leased_again_and_is_zero) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Transports, TransportContract,
-                         testing::Values(local_world(), tcp_world(), tcp_key_world(), unix_world(),
+                         testing::Values(local_world(), tcp_world(), tcp_key_world(),
+                                         tcp_tls_world(), tcp_renewing_world(), unix_world(),
                                          shm_world(), verbs_world(), verbs_key_world()),
                          [](const auto& about) { return about.param.name; });
 

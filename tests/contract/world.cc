@@ -75,7 +75,10 @@ PresharedKey some_key() {
 // A real provider in this process, with threads of its own.
 class ProviderWorld final : public World {
  public:
-  ProviderWorld(Way way, std::optional<PresharedKey> key) : way_(way), key_(std::move(key)) {
+  // `records_before_renewal`: set: with tls.
+  ProviderWorld(Way way, std::optional<PresharedKey> key,
+                std::optional<std::uint64_t> records_before_renewal)
+      : way_(way), key_(std::move(key)), records_before_renewal_(records_before_renewal) {
     if (way == Way::kUnix || way == Way::kShm) {
       endpoint_.scheme = Endpoint::Scheme::kUnix;
       endpoint_.path = (folder_.path() / "provider.sock").string();
@@ -98,6 +101,10 @@ class ProviderWorld final : public World {
     options.requester_name = "contract-test";
     options.wanted_bytes = wanted_bytes;
     options.key = key_;
+    if (records_before_renewal_) {
+      options.tls = true;
+      options.records_before_renewal = *records_before_renewal_;
+    }
     if (way_ == Way::kShm) return ShmLease::take(loop, endpoint_, std::move(options));
     if (way_ == Way::kVerbs) return take_by_verbs(loop, endpoint_, std::move(options));
     return TcpLease::take(loop, endpoint_, std::move(options));
@@ -118,6 +125,7 @@ class ProviderWorld final : public World {
     options.lock_memory = false;
     options.listen = {endpoint_};
     options.key = key_;
+    options.require_tls = records_before_renewal_.has_value();
     if (way_ == Way::kVerbs) options.allow = {Cidr::parse(endpoint_.host).value()};
     options.workers = 2;
     Result<std::unique_ptr<ProviderServer>> server = ProviderServer::start(std::move(options));
@@ -129,12 +137,15 @@ class ProviderWorld final : public World {
   TemporaryFolder folder_;
   Way way_;
   std::optional<PresharedKey> key_;
+  std::optional<std::uint64_t> records_before_renewal_;
   Endpoint endpoint_;
   std::unique_ptr<ProviderServer> server_;
 };
 
-WorldKind provider_world(std::string name, Way way, const std::optional<PresharedKey>& key = {}) {
-  return {std::move(name), [way, key] { return std::make_unique<ProviderWorld>(way, key); }};
+WorldKind provider_world(std::string name, Way way, const std::optional<PresharedKey>& key = {},
+                         std::optional<std::uint64_t> records_before_renewal = {}) {
+  return {std::move(name),
+          [=] { return std::make_unique<ProviderWorld>(way, key, records_before_renewal); }};
 }
 
 }  // namespace
@@ -144,6 +155,13 @@ WorldKind local_world() {
 }
 WorldKind tcp_world() { return provider_world("tcp", Way::kTcp); }
 WorldKind tcp_key_world() { return provider_world("tcp_with_key", Way::kTcp, some_key()); }
+WorldKind tcp_tls_world() {
+  return provider_world("tcp_with_tls", Way::kTcp, some_key(), kRecordsBeforeRenewal);
+}
+WorldKind tcp_renewing_world() {
+  constexpr std::uint64_t kFewRecords = 5;
+  return provider_world("tcp_with_tls_and_short_keys", Way::kTcp, some_key(), kFewRecords);
+}
 WorldKind unix_world() { return provider_world("unix", Way::kUnix); }
 WorldKind verbs_world() { return provider_world("verbs", Way::kVerbs); }
 WorldKind verbs_key_world() { return provider_world("verbs_with_key", Way::kVerbs, some_key()); }

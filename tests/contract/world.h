@@ -41,10 +41,12 @@ struct WorldKind {
 };
 
 WorldKind local_world();
-WorldKind tcp_world();      // frames over TCP on loopback
-WorldKind tcp_key_world();  // the same with a pre-shared key
-WorldKind unix_world();     // frames over a Unix socket
-WorldKind shm_world();      // shared memory
+WorldKind tcp_world();           // frames over TCP on loopback
+WorldKind tcp_key_world();       // the same with a pre-shared key
+WorldKind tcp_tls_world();       // in records
+WorldKind tcp_renewing_world();  // in records, with keys that last for a few only
+WorldKind unix_world();          // frames over a Unix socket
+WorldKind shm_world();           // shared memory
 // RDMA, at the address in RRAM_TEST_VERBS_ADDRESS, which an RDMA device of this host has (the lab
 // sets it); without it, its tests are skipped.
 WorldKind verbs_world();

@@ -55,6 +55,28 @@ TEST(PskHandshake, one_key_on_both_sides_is_proved) {
   EXPECT_TRUE(*done);
 }
 
+TEST(PskHandshake, both_sides_get_the_same_record_keys_and_each_direction_its_own) {
+  Pair pair = make_pair();
+  ASSERT_TRUE(run(pair).value());
+  const RecordKeys requester = pair.requester.record_keys().value();
+  const RecordKeys provider = pair.provider.record_keys().value();
+  EXPECT_EQ(requester.send.key, provider.receive.key);
+  EXPECT_EQ(requester.send.iv, provider.receive.iv);
+  EXPECT_EQ(requester.receive.key, provider.send.key);
+  EXPECT_EQ(requester.receive.iv, provider.send.iv);
+  EXPECT_NE(requester.send.key, requester.receive.key);
+  EXPECT_NE(requester.send.iv, requester.receive.iv);
+}
+
+TEST(PskHandshake, another_connection_has_other_record_keys) {
+  Pair first = make_pair();
+  Pair second = make_pair();
+  ASSERT_TRUE(run(first).value());
+  ASSERT_TRUE(run(second).value());
+  EXPECT_NE(first.requester.record_keys().value().send.key,
+            second.requester.record_keys().value().send.key);
+}
+
 TEST(PskHandshake, takes_two_frames_each_way) {
   Pair pair = make_pair();
   const Bytes client_hello = pair.requester.advance({}).value();

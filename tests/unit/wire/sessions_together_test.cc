@@ -46,6 +46,9 @@ class Wire {
     for (const auto& action : actions) {
       if (const auto* send = std::get_if<SendFrame>(&action)) {
         to_provider.push(send->bytes);
+        ++sent_by_requester;
+      } else if (const auto* start = std::get_if<StartRecords>(&action)) {
+        requester_records = {start->keys, sent_by_requester};
       } else if (const auto* lease = std::get_if<LeaseReady>(&action)) {
         ready = *lease;
       } else if (const auto* join = std::get_if<LeaseJoined>(&action)) {
@@ -64,6 +67,9 @@ class Wire {
     for (const auto& action : actions) {
       if (const auto* send = std::get_if<SendFrame>(&action)) {
         to_requester.push(send->bytes);
+        ++sent_by_provider;
+      } else if (const auto* start = std::get_if<StartRecords>(&action)) {
+        provider_records = {start->keys, sent_by_provider};
       } else if (const auto* fds = std::get_if<SendDescriptors>(&action)) {
         to_requester.push(fds->bytes);
         descriptors_in_flight += fds->count;
@@ -99,6 +105,15 @@ class Wire {
   bool requester_silent = false;
   std::uint32_t descriptors_in_flight = 0;
   std::uint32_t descriptors_taken = 0;
+  // The keys, and how many frames had been sent before they were to be used.
+  struct Records {
+    RecordKeys keys;
+    std::size_t frames_before = 0;
+  };
+  std::optional<Records> requester_records;
+  std::optional<Records> provider_records;
+  std::size_t sent_by_requester = 0;
+  std::size_t sent_by_provider = 0;
   std::optional<WantLease> wanted;
   std::optional<LeaseReady> ready;
   std::optional<LeaseJoined> joined;
@@ -274,6 +289,69 @@ TEST(SessionsTogether, keys_that_do_not_fit_are_refused_on_both_sides_with_a_rea
   refused(1, 2, "wrong key");
   refused(1, std::nullopt, "requires a key");
   refused(std::nullopt, 2, "cannot prove itself");
+}
+
+struct TlsSide {
+  ProviderSessionOptions provider = provider_options();
+  RequesterSessionOptions requester = requester_options();
+  TlsSide() {
+    provider.key = test_key(5);
+    provider.can_use_records = true;
+    requester.key = test_key(5);
+    requester.wants_records = true;
+  }
+};
+
+TEST(SessionsTogether, records_begin_behind_the_proof_with_the_same_keys_on_both_sides) {
+  for (const Role role : {Role::kControl, Role::kData}) {
+    TlsSide side;
+    if (role == Role::kData) side.requester.goal = lane_options().goal;
+    side.requester.role = role;
+    Wire wire(side.provider, side.requester);
+    wire.start();
+    EXPECT_TRUE(wire.ready.has_value() || wire.joined.has_value());
+    ASSERT_TRUE(wire.requester_records && wire.provider_records);
+    EXPECT_EQ(wire.requester_records->keys.send.key, wire.provider_records->keys.receive.key);
+    EXPECT_EQ(wire.requester_records->keys.receive.key, wire.provider_records->keys.send.key);
+    EXPECT_EQ(wire.requester_records->frames_before, 3U) << "HELLO AUTH AUTH";
+    EXPECT_EQ(wire.provider_records->frames_before, 3U) << "HELLO_REPLY AUTH AUTH";
+  }
+}
+
+TEST(SessionsTogether, there_are_no_records_unless_both_sides_want_them) {
+  TlsSide side;
+  side.requester.wants_records = false;
+  Wire wire(side.provider, side.requester);
+  wire.start();
+  EXPECT_TRUE(wire.ready.has_value());
+  EXPECT_FALSE(wire.requester_records || wire.provider_records);
+}
+
+TEST(SessionsTogether, a_requester_that_was_told_tls_goes_no_other_way) {
+  TlsSide side;
+  side.provider.can_use_records = false;
+  Wire wire(side.provider, side.requester);
+  wire.start();
+  EXPECT_FALSE(wire.ready.has_value());
+  ASSERT_TRUE(wire.requester_closed.has_value());
+  EXPECT_EQ(wire.requester_closed->reason.code, ErrorCode::kRefused);
+  EXPECT_NE(wire.requester_closed->reason.message.find("does not offer tls"), std::string::npos);
+}
+
+TEST(SessionsTogether, a_provider_that_requires_tls_refuses_who_does_not_ask_for_it) {
+  TlsSide side;
+  side.provider.requires_records = true;
+  side.requester.wants_records = false;
+  Wire wire(side.provider, side.requester);
+  wire.start();
+  EXPECT_FALSE(wire.ready.has_value());
+  ASSERT_TRUE(wire.requester_closed.has_value());
+  EXPECT_NE(wire.requester_closed->reason.message.find("-o tls"), std::string::npos);
+  // Where records are not to be had, on the host itself, it asks for none.
+  side.provider.can_use_records = false;
+  Wire here(side.provider, side.requester);
+  here.start();
+  EXPECT_TRUE(here.ready.has_value());
 }
 
 TEST(SessionsTogether, a_silent_requester_is_ended_and_can_take_its_lease_over) {

@@ -1,0 +1,35 @@
+// The keys of one connection's records, one for each direction (docs/protocol.md, "Records"). They
+// come from the TLS exporter of the proof, PskHandshake::record_keys(), and are used for one
+// connection only.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace rram {
+
+inline constexpr std::size_t kRecordKeyBytes = 16;  // AES-128
+inline constexpr std::size_t kRecordIvBytes = 12;
+// The most that one key may seal. RFC 8446, 5.5, counts 2^24.5 full records as safe.
+inline constexpr std::uint64_t kMaxRecordsPerKey = std::uint64_t{1} << 24;
+
+// Secret; wiped when it goes.
+struct DirectionKey {
+  std::array<std::byte, kRecordKeyBytes> key{};
+  std::array<std::byte, kRecordIvBytes> iv{};
+
+  DirectionKey() = default;
+  DirectionKey(const DirectionKey&) = default;
+  DirectionKey& operator=(const DirectionKey&) = default;
+  // No moves of their own: a copy is as cheap, and the source wipes itself.
+  ~DirectionKey();
+};
+
+// As one side sees them: what it sends, the other receives.
+struct RecordKeys {
+  DirectionKey send;
+  DirectionKey receive;
+};
+
+}  // namespace rram
