@@ -13,6 +13,9 @@ namespace rram {
 
 namespace {
 
+// More than a number of hosts has; what follows from it stays short.
+constexpr std::size_t kMaxRangeDigits = 16;
+
 std::unexpected<Error> bad_range(std::string_view text) {
   return fail(ErrorCode::kInvalidArgument,
               fmt::format("'{}' is not a range of hosts: write node[01-13] or node[1,4-6]", text));
@@ -43,6 +46,11 @@ std::optional<unsigned> parse_number(std::string_view digits) {
   return value;
 }
 
+std::unexpected<Error> too_many_hosts(std::string_view text) {
+  return fail(ErrorCode::kInvalidArgument,
+              fmt::format("'{}' names more than {} hosts", text, kMaxListedProviders));
+}
+
 // One item of a range, "4" or "01-13"; a leading zero keeps the width.
 Status expand_item(std::string_view item, std::string_view whole, std::vector<std::string>& out) {
   const std::size_t dash = item.find('-');
@@ -51,14 +59,26 @@ Status expand_item(std::string_view item, std::string_view whole, std::vector<st
       dash == std::string_view::npos ? first_text : item.substr(dash + 1);
   const std::optional<unsigned> first = parse_number(first_text);
   const std::optional<unsigned> last = parse_number(last_text);
-  if (!first || !last || *last < *first || *last - *first >= kMaxListedProviders) {
+  if (!first || !last || *last < *first || first_text.size() > kMaxRangeDigits) {
     return bad_range(whole);
   }
+  if (*last - *first >= kMaxListedProviders - out.size()) return too_many_hosts(whole);
   const std::size_t width = first_text.starts_with('0') ? first_text.size() : 0;
   for (std::uint64_t number = *first; number <= *last; ++number) {
     out.push_back(fmt::format("{:0{}}", number, width));
   }
   return {};
+}
+
+// Each of the names with each of the numbers behind it.
+std::vector<std::string> combine(const std::vector<std::string>& names,
+                                 const std::vector<std::string>& numbers) {
+  std::vector<std::string> combined;
+  combined.reserve(names.size() * numbers.size());
+  for (const std::string& name : names) {
+    for (const std::string& number : numbers) combined.push_back(name + number);
+  }
+  return combined;
 }
 
 // The addresses of one provider, between slashes, count together: each name has one of each.
@@ -129,33 +149,30 @@ Status add_file(const std::string& path, std::vector<Endpoint>& providers) {
 
 }  // namespace
 
+// From left to right, so that a text with many brackets costs no stack.
 Result<std::vector<std::string>> expand_range(std::string_view text) {
-  const std::size_t open = text.find('[');
-  const std::size_t close = text.find(']', open == std::string_view::npos ? 0 : open);
-  if (open == std::string_view::npos) return std::vector<std::string>{std::string(text)};
-  if (close == std::string_view::npos) return bad_range(text);
-  const std::string_view inside = text.substr(open + 1, close - open - 1);
-  // An IPv6 address has colons; a range has not.
-  if (inside.contains(':')) return std::vector<std::string>{std::string(text)};
-  std::vector<std::string> numbers;
-  for (const std::string_view item : split(inside, ',')) {
-    if (Status status = expand_item(item, text, numbers); !status) {
-      return std::unexpected(status.error());
+  std::vector<std::string> names{""};
+  std::string_view rest = text;
+  for (;;) {
+    const std::size_t open = rest.find('[');
+    const std::size_t close = rest.find(']', open == std::string_view::npos ? 0 : open);
+    const bool is_open = open != std::string_view::npos;
+    if (is_open && close == std::string_view::npos) return bad_range(text);
+    const std::string_view inside = is_open ? rest.substr(open + 1, close - open - 1) : "";
+    // An IPv6 address has colons; a range has not.
+    const bool is_range = is_open && !inside.contains(':');
+    for (std::string& name : names) name += is_range ? rest.substr(0, open) : rest;
+    if (!is_range) return names;
+    std::vector<std::string> numbers;
+    for (const std::string_view item : split(inside, ',')) {
+      if (Status status = expand_item(item, text, numbers); !status) {
+        return std::unexpected(status.error());
+      }
     }
+    if (names.size() * numbers.size() > kMaxListedProviders) return too_many_hosts(text);
+    names = combine(names, numbers);
+    rest.remove_prefix(close + 1);
   }
-  const Result<std::vector<std::string>> tails = expand_range(text.substr(close + 1));
-  if (!tails) return std::unexpected(tails.error());
-  if (numbers.size() * tails->size() > kMaxListedProviders) {
-    return fail(ErrorCode::kInvalidArgument,
-                fmt::format("'{}' names more than {} hosts", text, kMaxListedProviders));
-  }
-  std::vector<std::string> names;
-  for (const std::string& number : numbers) {
-    for (const std::string& tail : *tails) {
-      names.push_back(fmt::format("{}{}{}", text.substr(0, open), number, tail));
-    }
-  }
-  return names;
 }
 
 Status add_providers(std::string_view text, std::vector<Endpoint>& providers) {

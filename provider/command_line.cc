@@ -84,6 +84,10 @@ void describe(CLI::App& app, Words& words) {
 Result<Endpoint> parse_listen(const std::string& text) {
   Result<Endpoint> endpoint = parse_endpoint(text);
   if (!endpoint) return endpoint;
+  if (!endpoint->more_hosts.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                fmt::format("--listen {}: one address for each --listen; repeat the option", text));
+  }
   if (endpoint->scheme == Endpoint::Scheme::kAny) endpoint->scheme = Endpoint::Scheme::kTcp;
   if (endpoint->scheme == Endpoint::Scheme::kTcp || endpoint->scheme == Endpoint::Scheme::kVerbs) {
     return endpoint;

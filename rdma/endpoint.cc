@@ -18,6 +18,8 @@ namespace {
 
 using Scheme = Endpoint::Scheme;
 
+constexpr std::string_view kLocalName = "local";
+constexpr std::string_view kNullName = "null";
 constexpr std::size_t kMaxHostBytes = 255;
 constexpr std::size_t kMaxPathBytes = sizeof(sockaddr_un{}.sun_path) - 1;
 
@@ -170,6 +172,12 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
   const std::size_t scheme_end = text.find("://");
   if (scheme_end != std::string_view::npos) {
     return refuse(text, fmt::format("'{}' is no transport", text.substr(0, scheme_end)));
+  }
+  // With its port such a host would read as memory of so many bytes.
+  if (text == kLocalName || text == kNullName) {
+    return refuse(text, fmt::format("it needs a size, as in {0}:2G; a host of that name is "
+                                    "tcp://{0} or verbs://{0}",
+                                    text));
   }
   return parse_hosts(Scheme::kAny, text, text);
 }

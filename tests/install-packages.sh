@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs with apt what building and testing need and what is missing.
-# usage: install-packages.sh [build] [test] [lint] [lab]     (default: build)
+# usage: install-packages.sh [build] [test] [lint] [lab] [coverage]     (default: build)
 set -eu
 
 packages_of() {
@@ -13,8 +13,9 @@ packages_of() {
     lint) echo clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev shellcheck jq ;;
     lab) echo qemu-system-x86 linux-image-amd64 busybox-static cpio xz-utils kmod iproute2 \
       util-linux rdma-core rdmacm-utils perftest fio jq ;;
+    coverage) echo gcovr ;;
     *)
-      echo "install-packages.sh: no group '$1'; there are build, test, lint and lab" >&2
+      echo "install-packages.sh: no group '$1'; there are build, test, lint, lab and coverage" >&2
       exit 2
       ;;
   esac

@@ -1,5 +1,6 @@
 #include "fusefs/front/dev_queue.h"
 
+#include <linux/fuse.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/uio.h>
@@ -76,6 +77,8 @@ DevQueue::Taken DevQueue::take_request() {
     if (errno == EINTR || errno == ENOENT) return Taken::kRequest;
     return errno == EAGAIN ? Taken::kNothing : Taken::kEnded;
   }
+  // What is no request comes from no kernel: whoever passed this descriptor has closed its end.
+  if (static_cast<std::size_t>(received) < sizeof(fuse_in_header)) return Taken::kEnded;
   free_.pop_back();
   if (!session_.process(*slot, slot->room().first(static_cast<std::size_t>(received)))) {
     give_back(*slot);  // FORGET and INTERRUPT have no reply

@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <span>
+#include <string_view>
 
 namespace rram::fuzz {
 
@@ -26,6 +28,21 @@ class Input {
     const auto taken = rest_.first(std::min(count, rest_.size()));
     rest_ = rest_.subspan(taken.size());
     return taken;
+  }
+
+  // The same, as text.
+  std::string_view text(std::size_t count) {
+    const auto taken = bytes(count);
+    return {reinterpret_cast<const char*>(taken.data()), taken.size()};
+  }
+
+  // From 2, 4 or 8 bytes, least significant first; what is missing is zero.
+  template <typename T>
+  T number() {
+    T value{};
+    const auto taken = bytes(sizeof value);
+    if (!taken.empty()) std::memcpy(&value, taken.data(), taken.size());
+    return value;
   }
 
  private:

@@ -60,6 +60,8 @@ check "the socket is for this user only" test "$(stat -c %a "$socket")" = 600
 check "a port that is taken" refuses 1 "has that port" --size 2M --no-unix --listen "tcp://127.0.0.1:$port"
 check "a socket that is taken" refuses 1 "choose another place" --size 2M \
   --listen "tcp://127.0.0.1:$((port + 1))" --unix "$socket"
+check "two addresses in one --listen" refuses 2 "one address for each --listen" --size 2M \
+  --no-unix --listen "tcp://127.0.0.1/127.0.0.2:$((port + 1))"
 kill -TERM "$running"
 wait "$running"
 check "SIGTERM ends it with success" test $? = 0

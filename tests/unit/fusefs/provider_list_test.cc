@@ -30,6 +30,24 @@ TEST(ProviderList, bad_ranges_are_refused_with_their_text) {
   }
 }
 
+TEST(ProviderList, a_range_is_refused_before_it_is_expanded_beyond_what_a_volume_can_have) {
+  std::string many = "node[0-1023";
+  for (int i = 0; i < 10'000; ++i) many += ",0-1023";
+  const Result<Names> repeated = expand_range(many + "]");
+  ASSERT_FALSE(repeated.has_value());
+  EXPECT_NE(repeated.error().message.find("more than"), std::string::npos);
+  EXPECT_FALSE(expand_range("n[1-64]m[1-64]").has_value());
+  EXPECT_FALSE(expand_range("n[" + std::string(100'000, '0') + "1-1000]").has_value());
+}
+
+TEST(ProviderList, a_name_of_very_many_ranges_costs_no_stack) {
+  std::string text = "n";
+  for (int i = 0; i < 50'000; ++i) text += "[1]";
+  const Result<Names> names = expand_range(text);
+  ASSERT_TRUE(names.has_value());
+  EXPECT_EQ(names->front(), "n" + std::string(50'000, '1'));
+}
+
 TEST(ProviderList, a_list_is_joined_by_plus_and_a_name_twice_is_refused) {
   std::vector<Endpoint> providers;
   ASSERT_TRUE(add_providers("tcp://a+unix:///run/x.sock+b:7471", providers));

@@ -91,12 +91,15 @@ TEST(Endpoint, bad_hosts_schemes_paths_and_sizes_are_refused) {
   expect_refused("local:", "size");
   expect_refused("local:0", "zero");
   expect_refused("local:two", "size");
+  expect_refused("local", "it needs a size");
+  expect_refused("null", "it needs a size");
 }
 
 TEST(Endpoint, the_canonical_text_reads_back_to_the_same_value) {
   for (const std::string_view text :
        {"host", "host:99", "[::1]:99", "tcp://10.0.0.1:7470", "tcp://[fd00::1]", "verbs://h:1",
-        "unix:///tmp/s", "local:2G", "local:1536M", "local:12345", "null:1T"}) {
+        "unix:///tmp/s", "tcp://local", "local/null", "local:2G", "local:1536M", "local:12345",
+        "null:1T"}) {
     const Endpoint endpoint = parsed(text);
     EXPECT_EQ(parsed(endpoint_text(endpoint)), endpoint) << text;
   }
