@@ -10,6 +10,7 @@
 #include <iterator>
 
 #include "tests/mount/operations.h"
+#include "tests/mount/stranger.h"
 #include "tests/mount/verify.h"
 
 namespace rram::exerciser {
@@ -182,16 +183,48 @@ bool verify_open_file(World& world) {
   return true;
 }
 
-bool check_size(World& world) {
+bool check_attributes(World& world) {
   Handle* handle = pick_handle(world);
   if (handle == nullptr) return false;
   world.note("fstat {}", shown(handle->opened_as));
-  struct stat attributes{};
-  if (fstat(handle->fd.get(), &attributes) != 0) disagree("fstat: {}", std::strerror(errno));
-  if (static_cast<uint64_t>(attributes.st_size) != handle->model->content.size_bytes()) {
-    disagree("{}: size {}, expected {}", shown(handle->opened_as), attributes.st_size,
-             handle->model->content.size_bytes());
+  verify_attributes(handle->fd.get(), *handle->model, shown(handle->opened_as));
+  return true;
+}
+
+// One write at the end through a handle that does not append, and past the cache.
+bool append_once(World& world) {
+  Handle* handle = pick_handle(world);
+  if (handle == nullptr || handle->direct) return false;
+  const uint64_t size_bytes = handle->model->content.size_bytes();
+  if (size_bytes > world.limits.max_file_bytes) return false;
+  const auto data = fresh_data(world, *handle, world.chance.between(1, 3 * kPage));
+  const iovec piece{data.data(), data.size()};
+  const int flags = RWF_APPEND | (world.chance.one_in(4) ? RWF_DSYNC : 0);
+  world.note("pwritev2 append {} length {}", shown(handle->opened_as), data.size());
+  check_written(*handle, pwritev2(handle->fd.get(), &piece, 1, 0, flags), data.size());
+  handle->model->content.write(size_bytes, data);
+  return true;
+}
+
+// Whoever writes without privileges takes the set-id bits away.
+bool write_as_stranger(World& world) {
+  Handle* handle = pick_handle(world);
+  if (handle == nullptr || handle->direct || handle->append || !is_root()) return false;
+  FileModel& file = *handle->model;
+  const uint64_t offset = world.chance.below(world.limits.max_file_bytes);
+  const auto data = world.data.first(world.chance.between(1, 2 * kPage));
+  fill_pattern(world.chance.next(), data);
+  world.note("write as a stranger {} offset {} length {}", shown(handle->opened_as), offset,
+             data.size());
+  ssize_t written = 0;
+  {
+    const AsStranger stranger;
+    written = pwrite(handle->fd.get(), data.data(), data.size(), static_cast<off_t>(offset));
   }
+  if (written != static_cast<ssize_t>(data.size())) disagree("write as a stranger: {}", written);
+  file.content.write(offset, data);
+  file.mode = without_set_ids(file.mode);
+  verify_attributes(handle->fd.get(), file, shown(handle->opened_as));
   return true;
 }
 
@@ -201,7 +234,8 @@ constexpr Operation kOperations[] = {
     {"read", 200, read_somewhere},      {"ftruncate", 30, truncate_open_file},
     {"truncate", 10, truncate_by_path}, {"fsync", 8, sync_file},
     {"open", 60, open_known_file},      {"close", 40, close_file},
-    {"verify", 8, verify_open_file},    {"fstat", 40, check_size},
+    {"verify", 8, verify_open_file},    {"fstat", 40, check_attributes},
+    {"append once", 15, append_once},   {"write as stranger", 6, write_as_stranger},
 };
 
 }  // namespace
@@ -232,27 +266,32 @@ uint64_t pick_length(World& world) {
 bool open_known_file(World& world) {
   const auto paths = world.tree.paths_of(NodeKind::kFile);
   if (paths.empty()) return false;
-  if (world.handles.size() >= kMaxHandles) close_file(world);
   const std::string& path = paths[world.chance.below(paths.size())];
   Handle handle;
   handle.append = world.chance.one_in(5);
   handle.direct = !handle.append && world.chance.one_in(6);
   handle.model = world.tree.find(path)->file;
   handle.opened_as = path;
-  const int flags =
-      O_RDWR | O_CLOEXEC | (handle.append ? O_APPEND : 0) | (handle.direct ? O_DIRECT : 0);
-  world.note("open {}{}{}", shown(path), handle.append ? " append" : "",
-             handle.direct ? " direct" : "");
+  int flags = O_RDWR | O_CLOEXEC | (handle.append ? O_APPEND : 0) | (handle.direct ? O_DIRECT : 0);
+  if (world.chance.one_in(10)) flags |= world.chance.one_in(2) ? O_SYNC : O_DSYNC;
+  if (world.chance.one_in(30)) flags |= O_TRUNC;
+  world.note("open {} {:#o}", shown(path), flags);
   int fd = openat(world.root_fd.get(), path.c_str(), flags);
   if (fd < 0 && errno == EINVAL && handle.direct) {
     world.unsupported.insert("O_DIRECT");
     handle.direct = false;
-    fd = openat(world.root_fd.get(), path.c_str(), O_RDWR | O_CLOEXEC);
+    fd = openat(world.root_fd.get(), path.c_str(), flags & ~O_DIRECT);
   }
   if (fd < 0) disagree("open {}: {}", shown(path), std::strerror(errno));
+  if ((flags & O_TRUNC) != 0) handle.model->content.resize(0);
   handle.fd = OwnedFd(fd);
-  world.handles.push_back(std::move(handle));
+  keep_handle(world, std::move(handle));
   return true;
+}
+
+void keep_handle(World& world, Handle handle) {
+  if (world.handles.size() >= kMaxHandles) close_file(world);
+  world.handles.push_back(std::move(handle));
 }
 
 std::span<const Operation> file_operations() { return kOperations; }

@@ -39,44 +39,15 @@ std::string pick_name(World& world) {
   }
 }
 
-// A path whose parent exists; the path itself may exist or not.
-std::string pick_path(World& world) {
-  auto directories = world.tree.paths_of(NodeKind::kDirectory);
-  std::erase_if(directories, [](const std::string& path) {
-    return std::ranges::count(path, '/') + 1 >= kMaxDepth || path.size() > PATH_MAX / 4;
-  });
-  directories.emplace_back();
-  return join(directories[world.chance.below(directories.size())], pick_name(world));
-}
-
-std::string pick_existing(World& world) {
-  const auto& all = world.tree.all();
-  if (all.empty()) return {};
-  return std::next(all.begin(), static_cast<ptrdiff_t>(world.chance.below(all.size())))->first;
-}
-
-std::string pick_of_kind(World& world, NodeKind kind) {
-  const auto paths = world.tree.paths_of(kind);
-  return paths.empty() ? std::string() : paths[world.chance.below(paths.size())];
-}
-
-// Compares what a call answered (0 or an errno) with what it had to answer.
-void expect_error(const char* call, const std::string& path, int result, int expected) {
-  const int got = result == 0 ? 0 : errno;
-  if (got == expected) return;
-  disagree("{} {}: {}, expected {}", call, shown(path), got == 0 ? "success" : std::strerror(got),
-           expected == 0 ? "success" : std::strerror(expected));
-}
-
 bool create_file(World& world) {
-  if (world.tree.paths_of(NodeKind::kFile).size() >= kMaxFiles) return false;
+  if (!has_room_for_file(world)) return false;
   const std::string path = pick_path(world);
   world.note("create {}", shown(path));
   const OwnedFd fd(
       openat(world.root_fd.get(), path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   const bool exists = world.tree.find(path) != nullptr;
   expect_error("create", path, fd.get() < 0 ? -1 : 0, exists ? EEXIST : 0);
-  if (!exists) world.tree.add(path, {NodeKind::kFile, std::make_shared<FileModel>(), {}});
+  if (!exists) world.tree.add(path, {NodeKind::kFile, new_file_model(), {}});
   return true;
 }
 
@@ -101,12 +72,6 @@ bool remove_directory(World& world) {
   return true;
 }
 
-void forget_name(World& world, const std::string& path) {
-  const Node* node = world.tree.find(path);
-  if (node != nullptr && node->kind == NodeKind::kFile) --node->file->links;
-  world.tree.remove(path);
-}
-
 // Open files stay usable: their handles go on after the last name is gone.
 bool unlink_name(World& world) {
   const std::string path = pick_existing(world);
@@ -121,7 +86,7 @@ bool unlink_name(World& world) {
 
 bool make_hard_link(World& world) {
   const std::string from = pick_of_kind(world, NodeKind::kFile);
-  if (from.empty() || world.tree.paths_of(NodeKind::kFile).size() >= kMaxFiles) return false;
+  if (from.empty() || !has_room_for_file(world)) return false;
   const std::string to = pick_path(world);
   const bool exists = world.tree.find(to) != nullptr;
   world.note("link {} to {}", shown(from), shown(to));
@@ -138,7 +103,10 @@ bool make_symlink(World& world) {
   if (world.tree.paths_of(NodeKind::kSymlink).size() >= kMaxSymlinks) return false;
   const std::string path = pick_path(world);
   const bool exists = world.tree.find(path) != nullptr;
-  const std::string target(world.chance.between(1, 300), static_cast<char>('a' + path.size() % 26));
+  const std::string aim = world.chance.one_in(2) ? pick_existing(world) : std::string();
+  const std::string target = aim.empty() ? std::string(world.chance.between(1, 300),
+                                                       static_cast<char>('a' + path.size() % 26))
+                                         : world.root + "/" + aim;
   world.note("symlink {}", shown(path));
   expect_error("symlink", path, symlinkat(target.c_str(), world.root_fd.get(), path.c_str()),
                exists ? EEXIST : 0);
@@ -197,7 +165,7 @@ bool rename_with(World& world, unsigned flags, const char* name) {
   const int expected = expected_rename_error(world.tree, from, to, flags);
   world.note("{} {} to {}", name, shown(from), shown(to));
   const int root = world.root_fd.get();
-  const int result = renameat2(root, from.c_str(), root, to.c_str(), flags);
+  const int result = world.storage.rename(root, from.c_str(), root, to.c_str(), flags);
   if (result != 0 && flags != 0 && (errno == EINVAL || errno == ENOSYS) && expected == 0) {
     world.unsupported.insert(name);
     return true;
@@ -224,10 +192,13 @@ bool look_up(World& world) {
   expect_error("stat", path, result, node == nullptr ? ENOENT : 0);
   if (node == nullptr) return true;
   const mode_t type = attributes.st_mode & S_IFMT;
-  const bool fits = (node->kind == NodeKind::kFile && type == S_IFREG) ||
-                    (node->kind == NodeKind::kDirectory && type == S_IFDIR) ||
-                    (node->kind == NodeKind::kSymlink && type == S_IFLNK);
-  if (!fits) disagree("stat {}: type {:o}", shown(path), type);
+  if (type != type_of(*node)) {
+    disagree("stat {}: type {:o}, expected {:o}", shown(path), type, type_of(*node));
+  }
+  if (node->kind == NodeKind::kSpecial && attributes.st_rdev != node->special.device) {
+    disagree("stat {}: device {:x}, expected {:x}", shown(path), attributes.st_rdev,
+             node->special.device);
+  }
   if (type == S_IFREG &&
       static_cast<uint64_t>(attributes.st_size) != node->file->content.size_bytes()) {
     disagree("stat {}: size {}, expected {}", shown(path), attributes.st_size,
@@ -239,100 +210,6 @@ bool look_up(World& world) {
 bool list_names(World& world) {
   world.note("list all");
   verify_names(world);
-  return true;
-}
-
-bool change_mode(World& world) {
-  const std::string path = pick_of_kind(world, NodeKind::kFile);
-  if (path.empty()) return false;
-  // The owner keeps access, so that the exerciser runs for any user.
-  const uint32_t mode = 0600U | static_cast<uint32_t>(world.chance.below(0200));
-  world.note("chmod {} {:o}", shown(path), mode);
-  expect_error("chmod", path, fchmodat(world.root_fd.get(), path.c_str(), mode, 0), 0);
-  world.tree.find(path)->file->mode = mode;
-  return true;
-}
-
-bool change_times(World& world) {
-  const std::string path = pick_existing(world);
-  if (path.empty()) return false;
-  const std::array<timespec, 2> times = {
-      timespec{static_cast<time_t>(world.chance.below(1U << 31U)),
-               static_cast<long>(world.chance.below(1000000000))},
-      timespec{static_cast<time_t>(world.chance.below(1U << 31U)),
-               static_cast<long>(world.chance.below(1000000000))}};
-  world.note("utimensat {}", shown(path));
-  const int root = world.root_fd.get();
-  expect_error("utimensat", path, utimensat(root, path.c_str(), times.data(), AT_SYMLINK_NOFOLLOW),
-               0);
-  struct stat attributes{};
-  expect_error("stat", path, fstatat(root, path.c_str(), &attributes, AT_SYMLINK_NOFOLLOW), 0);
-  if (attributes.st_mtim.tv_sec != times[1].tv_sec ||
-      attributes.st_mtim.tv_nsec != times[1].tv_nsec) {
-    disagree("{}: mtime {}.{:09}, expected {}.{:09}", shown(path), attributes.st_mtim.tv_sec,
-             attributes.st_mtim.tv_nsec, times[1].tv_sec, times[1].tv_nsec);
-  }
-  return true;
-}
-
-bool set_xattr(World& world, const std::string& path, const std::string& name) {
-  auto& xattrs = world.tree.find(path)->file->xattrs;
-  const std::string value(world.chance.below(400), static_cast<char>('A' + world.chance.below(26)));
-  world.note("setxattr {} {} length {}", shown(path), name, value.size());
-  if (setxattr((world.root + "/" + path).c_str(), name.c_str(), value.data(), value.size(), 0) !=
-      0) {
-    if (world.note_unsupported("xattr")) return true;
-    disagree("setxattr {}: {}", shown(path), std::strerror(errno));
-  }
-  xattrs[name] = value;
-  return true;
-}
-
-void expect_xattr(World& world, const std::string& path, const std::string& name) {
-  const auto& xattrs = world.tree.find(path)->file->xattrs;
-  std::array<char, 1024> value{};
-  const ssize_t length =
-      getxattr((world.root + "/" + path).c_str(), name.c_str(), value.data(), value.size());
-  const auto expected = xattrs.find(name);
-  if (expected == xattrs.end()) {
-    expect_error("getxattr", path, length < 0 ? -1 : 0, ENODATA);
-  } else if (length < 0 ||
-             std::string_view(value.data(), static_cast<size_t>(length)) != expected->second) {
-    disagree("getxattr {} {}: length {}, expected {} bytes of '{}'", shown(path), name, length,
-             expected->second.size(), expected->second.substr(0, 1));
-  }
-}
-
-void expect_xattr_names(World& world, const std::string& path) {
-  std::array<char, 4096> names{};
-  const ssize_t length = listxattr((world.root + "/" + path).c_str(), names.data(), names.size());
-  if (length < 0) disagree("listxattr {}: {}", shown(path), std::strerror(errno));
-  std::set<std::string> got;
-  for (const char* name = names.data(); name < names.data() + length;
-       name += std::strlen(name) + 1) {
-    if (std::string_view(name).starts_with("user.")) got.insert(name);
-  }
-  std::set<std::string> expected;
-  for (const auto& [name, value] : world.tree.find(path)->file->xattrs) expected.insert(name);
-  if (got != expected) {
-    disagree("listxattr {}: {} names, expected {}", shown(path), got.size(), expected.size());
-  }
-}
-
-bool use_xattrs(World& world) {
-  const std::string path = pick_of_kind(world, NodeKind::kFile);
-  if (path.empty() || world.unsupported.contains("xattr")) return false;
-  const std::string name = fmt::format("user.x{}", world.chance.below(4));
-  if (world.chance.one_in(2)) return set_xattr(world, path, name);
-  world.note("xattrs {} {}", shown(path), name);
-  expect_xattr(world, path, name);
-  expect_xattr_names(world, path);
-  if (world.chance.one_in(2)) return true;
-  auto& xattrs = world.tree.find(path)->file->xattrs;
-  const int expected = xattrs.contains(name) ? 0 : ENODATA;
-  expect_error("removexattr", path, removexattr((world.root + "/" + path).c_str(), name.c_str()),
-               expected);
-  xattrs.erase(name);
   return true;
 }
 
@@ -348,12 +225,53 @@ constexpr Operation kOperations[] = {
     {"rename exchange", 8, rename_swap},
     {"stat", 50, look_up},
     {"list", 4, list_names},
-    {"chmod", 8, change_mode},
-    {"utimens", 8, change_times},
-    {"xattr", 25, use_xattrs},
 };
 
 }  // namespace
+
+std::string pick_path(World& world) {
+  auto directories = world.tree.paths_of(NodeKind::kDirectory);
+  std::erase_if(directories, [](const std::string& path) {
+    return std::ranges::count(path, '/') + 1 >= kMaxDepth || path.size() > PATH_MAX / 4;
+  });
+  directories.emplace_back();
+  return join(directories[world.chance.below(directories.size())], pick_name(world));
+}
+
+bool has_room_for_file(const World& world) {
+  return world.tree.paths_of(NodeKind::kFile).size() < kMaxFiles;
+}
+
+std::shared_ptr<FileModel> new_file_model() {
+  auto file = std::make_shared<FileModel>();
+  file->uid = geteuid();
+  file->gid = getegid();
+  return file;
+}
+
+std::string pick_existing(World& world) {
+  const auto& all = world.tree.all();
+  if (all.empty()) return {};
+  return std::next(all.begin(), static_cast<ptrdiff_t>(world.chance.below(all.size())))->first;
+}
+
+std::string pick_of_kind(World& world, NodeKind kind) {
+  const auto paths = world.tree.paths_of(kind);
+  return paths.empty() ? std::string() : paths[world.chance.below(paths.size())];
+}
+
+void expect_error(const char* call, const std::string& path, int result, int expected) {
+  const int got = result == 0 ? 0 : errno;
+  if (got == expected) return;
+  disagree("{} {}: {}, expected {}", call, shown(path), got == 0 ? "success" : std::strerror(got),
+           expected == 0 ? "success" : std::strerror(expected));
+}
+
+void forget_name(World& world, const std::string& path) {
+  const Node* node = world.tree.find(path);
+  if (node != nullptr && node->kind == NodeKind::kFile) --node->file->links;
+  world.tree.remove(path);
+}
 
 std::span<const Operation> name_operations() { return kOperations; }
 

@@ -20,14 +20,17 @@ uint32_t total_weight(std::span<const Operation> operations) {
   return total;
 }
 
-const Operation& pick_operation(std::span<const std::span<const Operation>> groups, uint64_t pick) {
-  for (const auto& group : groups) {
-    for (const Operation& operation : group) {
+using Group = std::span<const Operation> (*)();
+constexpr size_t kGroupsWithData = 2;  // they come first
+
+const Operation& pick_operation(std::span<const Group> groups, uint64_t pick) {
+  for (const Group group : groups) {
+    for (const Operation& operation : group()) {
       if (pick < operation.weight) return operation;
       pick -= operation.weight;
     }
   }
-  return groups.front().front();
+  return groups.front()().front();
 }
 
 void cut_random_file(World& world) {
@@ -56,12 +59,15 @@ void keep_below_limit(World& world) {
 }  // namespace
 
 void run_one_operation(World& world) {
-  const std::array groups = {file_operations(), range_operations(), name_operations()};
+  static constexpr std::array<Group, 5> kAll = {file_operations, range_operations, name_operations,
+                                                attribute_operations, rare_operations};
+  const std::span all(kAll);
+  const auto wanted = world.names_only ? all.subspan(kGroupsWithData) : all;
   uint32_t weight_of_all = 0;
-  for (const auto& group : groups) weight_of_all += total_weight(group);
+  for (const auto& group : wanted) weight_of_all += total_weight(group());
 
   if (world.operation % kOperationsPerSpaceCheck == 0) keep_below_limit(world);
-  while (!pick_operation(groups, world.chance.below(weight_of_all)).run(world)) {
+  while (!pick_operation(wanted, world.chance.below(weight_of_all)).run(world)) {
   }
 }
 

@@ -119,13 +119,13 @@ bool Tree::has_children(std::string_view path) const {
   return next != nodes_.end() && next->first.starts_with(below);
 }
 
-std::map<std::string, NodeKind> Tree::list(std::string_view directory) const {
+std::map<std::string, const Node*> Tree::list(std::string_view directory) const {
   const std::string prefix = directory.empty() ? std::string() : std::string(directory) + "/";
-  std::map<std::string, NodeKind> names;
+  std::map<std::string, const Node*> names;
   for (auto node = nodes_.lower_bound(prefix); node != nodes_.end(); ++node) {
     if (!node->first.starts_with(prefix)) break;
     const std::string name = node->first.substr(prefix.size());
-    if (name.find('/') == std::string::npos) names[name] = node->second.kind;
+    if (name.find('/') == std::string::npos) names[name] = &node->second;
   }
   return names;
 }

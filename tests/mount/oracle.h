@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,19 +39,37 @@ class FileContent {
   std::map<uint64_t, std::unique_ptr<Page>> pages_;
 };
 
+// What an access list says besides the mode: one named user, and the owning group, whose bits in
+// the mode are the mask then.
+struct AccessList {
+  uint32_t named_user = 0;
+  uint32_t owning_group = 0;
+};
+
 struct FileModel {
   FileContent content;
   std::map<std::string, std::string> xattrs;
+  std::optional<AccessList> acl;
   uint64_t links = 1;
   uint32_t mode = 0644;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  bool linkable = false;  // made without a name, and never had one: it may still get one
 };
 
-enum class NodeKind : uint8_t { kFile, kDirectory, kSymlink };
+enum class NodeKind : uint8_t { kFile, kDirectory, kSymlink, kSpecial };
+
+// A pipe, socket or device.
+struct SpecialModel {
+  uint32_t type = 0;  // S_IFIFO and the like
+  uint64_t device = 0;
+};
 
 struct Node {
   NodeKind kind = NodeKind::kFile;
   std::shared_ptr<FileModel> file;  // only of files; hard links share it
   std::string target;               // only of symbolic links
+  SpecialModel special = {};        // only of what is kSpecial
 };
 
 // The names that must exist below one directory, by path relative to it ("d1/f3").
@@ -66,8 +85,8 @@ class Tree {
   void exchange(const std::string& a, const std::string& b);
 
   bool has_children(std::string_view path) const;
-  // Names and kinds of what stands directly in a directory.
-  std::map<std::string, NodeKind> list(std::string_view directory) const;
+  // Names of what stands directly in a directory, and their nodes, which the tree keeps.
+  std::map<std::string, const Node*> list(std::string_view directory) const;
   std::vector<std::string> paths_of(NodeKind kind) const;
   const std::map<std::string, Node, std::less<>>& all() const { return nodes_; }
 

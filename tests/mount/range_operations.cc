@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -141,11 +142,16 @@ bool punch_hole(World& world) {
   return fallocate_range(world, {"punch hole", FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE});
 }
 
+// Half of the time without a new size, however far it reaches.
+int maybe_keep_size(World& world) { return world.chance.one_in(2) ? FALLOC_FL_KEEP_SIZE : 0; }
+
 bool zero_range(World& world) {
-  return fallocate_range(world, {"zero range", FALLOC_FL_ZERO_RANGE});
+  return fallocate_range(world, {"zero range", FALLOC_FL_ZERO_RANGE | maybe_keep_size(world)});
 }
 
-bool allocate_range(World& world) { return fallocate_range(world, {"fallocate", 0}); }
+bool allocate_range(World& world) {
+  return fallocate_range(world, {"fallocate", maybe_keep_size(world)});
+}
 
 bool all_zero(const FileContent& content, uint64_t begin, uint64_t end) {
   std::vector<std::byte> bytes(end - begin);
@@ -169,6 +175,76 @@ bool seek_data(World& world) {
     disagree("{}: lseek data from {} skips data before {}", shown(target.handle->opened_as),
              target.offset, data);
   }
+  return true;
+}
+
+// A hole that is found must be one, up to the data that is found behind it. The end is a hole.
+bool seek_hole(World& world) {
+  const Target target = pick_existing_range(world);
+  if (target.handle == nullptr) return false;
+  const int fd = target.handle->fd.get();
+  const FileContent& content = target.handle->model->content;
+  world.note("lseek hole {} from {}", shown(target.handle->opened_as), target.offset);
+  const off_t found = lseek(fd, static_cast<off_t>(target.offset), SEEK_HOLE);
+  if (found < 0) disagree("lseek hole: {}", std::strerror(errno));
+  const auto hole = static_cast<uint64_t>(found);
+  if (hole < target.offset || hole > content.size_bytes()) {
+    disagree("lseek hole from {} gives {}, size {}", target.offset, hole, content.size_bytes());
+  }
+  const off_t next = lseek(fd, found, SEEK_DATA);
+  const uint64_t end = next < 0 ? content.size_bytes() : static_cast<uint64_t>(next);
+  if (end < hole || !all_zero(content, hole, std::min(end, hole + World::kMaxPieceBytes))) {
+    disagree("{}: lseek says hole from {} to {}, where data is", shown(target.handle->opened_as),
+             hole, end);
+  }
+  return true;
+}
+
+struct Pipe {
+  OwnedFd from;
+  OwnedFd to;
+};
+
+Pipe make_pipe() {
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) disagree("pipe: {}", std::strerror(errno));
+  return {OwnedFd(ends[0]), OwnedFd(ends[1])};
+}
+
+constexpr uint64_t kPipeBytes = 16 * kPage;  // it takes that much without a reader
+
+bool splice_out(World& world) {
+  const Target target = pick_existing_range(world);
+  if (target.handle == nullptr || target.handle->direct) return false;
+  const Pipe pipe = make_pipe();
+  auto offset = static_cast<off_t>(target.offset);
+  const uint64_t length = std::min(target.length, kPipeBytes - kPage);
+  world.note("splice from {} offset {} length {}", shown(target.handle->opened_as), target.offset,
+             length);
+  const ssize_t moved = splice(target.handle->fd.get(), &offset, pipe.to.get(), nullptr, length, 0);
+  if (moved <= 0) disagree("splice from a file: {}: {}", moved, std::strerror(errno));
+  const auto out = world.readback.first(static_cast<size_t>(moved));
+  if (read(pipe.from.get(), out.data(), out.size()) != moved) disagree("the pipe holds less");
+  expect_bytes(target.handle->model->content, target.offset, out,
+               shown(target.handle->opened_as) + " (spliced)");
+  return true;
+}
+
+bool splice_in(World& world) {
+  const Target target = pick_existing_range(world);
+  if (target.handle == nullptr || target.handle->direct || target.handle->append) return false;
+  const Pipe pipe = make_pipe();
+  const auto data = world.data.first(std::min(target.length, kPipeBytes - kPage));
+  fill_pattern(world.chance.next(), data);
+  auto offset = static_cast<off_t>(target.offset);
+  world.note("splice to {} offset {} length {}", shown(target.handle->opened_as), target.offset,
+             data.size());
+  const auto length = static_cast<ssize_t>(data.size());
+  if (write(pipe.to.get(), data.data(), data.size()) != length) disagree("the pipe takes less");
+  const ssize_t moved =
+      splice(pipe.from.get(), nullptr, target.handle->fd.get(), &offset, data.size(), 0);
+  if (moved != length) disagree("splice to a file: {} of {}", moved, length);
+  target.handle->model->content.write(target.offset, data);
   return true;
 }
 
@@ -205,6 +281,9 @@ constexpr Operation kOperations[] = {
     {"zero range", 8, zero_range},
     {"fallocate", 6, allocate_range},
     {"lseek data", 15, seek_data},
+    {"lseek hole", 15, seek_hole},
+    {"splice out", 8, splice_out},
+    {"splice in", 8, splice_in},
     {"copy", 8, copy_between_files},
 };
 

@@ -1,4 +1,4 @@
-#include "tests/mount/shared_files.h"
+#include "tests/mount/shared.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -27,15 +27,15 @@ struct Step {
   bool by_mapping = false;
 };
 
-// The steps of one process, the same for whoever asks.
+// The steps of one worker, the same for whoever asks.
 class Steps {
  public:
-  Steps(const SharedPlan& plan, uint32_t process)
-      : plan_(plan), process_(process), chance_(mix(plan.seed, 0x5a5a + process)) {}
+  Steps(const SharedPlan& plan, uint32_t worker)
+      : plan_(plan), worker_(worker), chance_(mix(plan.seed, 0x5a5a + worker)) {}
 
   Step next() {
-    const uint64_t ranges = plan_.file_bytes / kRangeBytes / plan_.processes;
-    const uint64_t range = chance_.below(ranges) * plan_.processes + process_;
+    const uint64_t ranges = plan_.file_bytes / kRangeBytes / plan_.workers;
+    const uint64_t range = chance_.below(ranges) * plan_.workers + worker_;
     const uint64_t within = chance_.below(kRangeBytes);
     return {.offset = range * kRangeBytes + within,
             .length = chance_.between(1, kRangeBytes - within),
@@ -45,18 +45,18 @@ class Steps {
 
  private:
   const SharedPlan& plan_;
-  uint32_t process_;
+  uint32_t worker_;
   Chance chance_;
 };
 
 struct RecordHeader {
-  uint32_t process;
+  uint32_t worker;
   uint32_t sequence;
   uint64_t length;  // of what follows
 };
 
-uint64_t record_tag(const SharedPlan& plan, uint32_t process, uint32_t sequence) {
-  return mix(plan.seed, (uint64_t{process} << 32U) | sequence);
+uint64_t record_tag(const SharedPlan& plan, uint32_t worker, uint32_t sequence) {
+  return mix(plan.seed, (uint64_t{worker} << 32U) | sequence);
 }
 
 uint64_t record_length(uint64_t tag) { return tag % 700; }
@@ -64,13 +64,7 @@ uint64_t record_length(uint64_t tag) { return tag % 700; }
 std::string ranges_path(const SharedPlan& plan) { return plan.directory + "/shared-ranges"; }
 std::string records_path(const SharedPlan& plan) { return plan.directory + "/shared-records"; }
 
-OwnedFd open_file(const std::string& path, int flags) {
-  OwnedFd fd(open(path.c_str(), flags | O_CLOEXEC, 0644));
-  if (fd.get() < 0) disagree("open {}: {}", path, std::strerror(errno));
-  return fd;
-}
-
-// All of a shared file mapped by one process.
+// All of a shared file mapped by one worker.
 class SharedMapping {
  public:
   SharedMapping(int fd, uint64_t length)
@@ -113,10 +107,10 @@ void read_back(World& world, const Step& step, const FileContent& expected, int 
   expect_bytes(expected, step.offset, out, "shared file");
 }
 
-void append_record(World& world, const SharedPlan& plan, uint32_t process, uint32_t sequence,
+void append_record(World& world, const SharedPlan& plan, uint32_t worker, uint32_t sequence,
                    int fd) {
-  const uint64_t tag = record_tag(plan, process, sequence);
-  const RecordHeader header{process, sequence, record_length(tag)};
+  const uint64_t tag = record_tag(plan, worker, sequence);
+  const RecordHeader header{worker, sequence, record_length(tag)};
   std::vector<std::byte> record(sizeof(header) + header.length);
   std::memcpy(record.data(), &header, sizeof(header));
   fill_pattern(tag, std::span(record).subspan(sizeof(header)));
@@ -128,7 +122,7 @@ void append_record(World& world, const SharedPlan& plan, uint32_t process, uint3
 }
 
 std::vector<std::byte> read_whole(const std::string& path) {
-  const OwnedFd fd = open_file(path, O_RDONLY);
+  const OwnedFd fd = open_shared(path, O_RDONLY);
   drop_cached_pages(fd.get());
   std::vector<std::byte> bytes(static_cast<size_t>(lseek(fd.get(), 0, SEEK_END)));
   size_t done = 0;
@@ -141,58 +135,56 @@ std::vector<std::byte> read_whole(const std::string& path) {
   return bytes;
 }
 
-// Every record is whole, and those of one process are in their order.
+// Every record is whole, and those of one worker are in their order.
 void verify_records(const SharedPlan& plan) {
   const std::vector<std::byte> bytes = read_whole(records_path(plan));
-  std::vector<uint32_t> next_sequence(plan.processes, 0);
+  std::vector<uint32_t> next_sequence(plan.workers, 0);
   size_t offset = 0;
   while (offset < bytes.size()) {
     RecordHeader header{};
     if (bytes.size() - offset < sizeof(header)) disagree("half a record at {}", offset);
     std::memcpy(&header, bytes.data() + offset, sizeof(header));
-    if (header.process >= plan.processes || header.sequence != next_sequence[header.process]) {
-      disagree("shared-records at {}: process {} sequence {} is out of order", offset,
-               header.process, header.sequence);
+    if (header.worker >= plan.workers || header.sequence != next_sequence[header.worker]) {
+      disagree("shared-records at {}: worker {} sequence {} is out of order", offset, header.worker,
+               header.sequence);
     }
-    const uint64_t tag = record_tag(plan, header.process, header.sequence);
+    const uint64_t tag = record_tag(plan, header.worker, header.sequence);
     const auto rest = std::span<const std::byte>(bytes).subspan(offset + sizeof(header));
     std::vector<std::byte> expected(record_length(tag));
     fill_pattern(tag, expected);
     if (header.length != expected.size() || rest.size() < expected.size() ||
         !std::ranges::equal(expected, rest.first(expected.size()))) {
-      disagree("shared-records: first differing offset near {}: process {} record {} is damaged",
-               offset, header.process, header.sequence);
+      disagree("shared-records: first differing offset near {}: worker {} record {} is damaged",
+               offset, header.worker, header.sequence);
     }
-    ++next_sequence[header.process];
+    ++next_sequence[header.worker];
     offset += sizeof(header) + expected.size();
   }
-  const uint64_t expected_records = plan.operations_per_process / kAppendEvery;
+  const uint64_t expected_records = plan.operations_per_worker / kAppendEvery;
   for (const uint32_t count : next_sequence) {
     if (count != expected_records) {
-      disagree("shared-records: {} records of a process, expected {}", count, expected_records);
+      disagree("shared-records: {} records of a worker, expected {}", count, expected_records);
     }
   }
 }
 
-}  // namespace
-
-void create_shared_files(const SharedPlan& plan) {
-  const OwnedFd ranges = open_file(ranges_path(plan), O_RDWR | O_CREAT | O_EXCL);
+void create(const SharedPlan& plan) {
+  const OwnedFd ranges = open_shared(ranges_path(plan), O_RDWR | O_CREAT | O_EXCL);
   if (ftruncate(ranges.get(), static_cast<off_t>(plan.file_bytes)) != 0) {
     disagree("ftruncate: {}", std::strerror(errno));
   }
-  const OwnedFd records = open_file(records_path(plan), O_RDWR | O_CREAT | O_EXCL);
+  const OwnedFd records = open_shared(records_path(plan), O_RDWR | O_CREAT | O_EXCL);
 }
 
-void work_on_shared_files(World& world, const SharedPlan& plan, uint32_t process) {
-  const OwnedFd ranges = open_file(ranges_path(plan), O_RDWR);
-  const OwnedFd records = open_file(records_path(plan), O_WRONLY | O_APPEND);
+void work(World& world, const SharedPlan& plan, uint32_t worker) {
+  const OwnedFd ranges = open_shared(ranges_path(plan), O_RDWR);
+  const OwnedFd records = open_shared(records_path(plan), O_WRONLY | O_APPEND);
   const SharedMapping mapping(ranges.get(), plan.file_bytes);
-  Steps steps(plan, process);
+  Steps steps(plan, worker);
   FileContent mine;
   mine.resize(plan.file_bytes);
   uint32_t records_written = 0;
-  for (uint64_t i = 1; i <= plan.operations_per_process; ++i) {
+  for (uint64_t i = 1; i <= plan.operations_per_worker; ++i) {
     ++world.operation;
     const Step step = steps.next();
     do_step(world, step, ranges.get(), mapping);
@@ -201,29 +193,39 @@ void work_on_shared_files(World& world, const SharedPlan& plan, uint32_t process
     mine.write(step.offset, written);
     if (i % kReadEvery == 0) read_back(world, step, mine, ranges.get());
     if (i % kAppendEvery == 0) {
-      append_record(world, plan, process, records_written++, records.get());
+      append_record(world, plan, worker, records_written++, records.get());
     }
   }
 }
 
-void verify_shared_files(World& world, const SharedPlan& plan) {
+void verify(World& world, const SharedPlan& plan) {
   FileModel expected;
   expected.content.resize(plan.file_bytes);
   std::vector<std::byte> data(kRangeBytes);
-  for (uint32_t process = 0; process < plan.processes; ++process) {
-    Steps steps(plan, process);
-    for (uint64_t i = 0; i < plan.operations_per_process; ++i) {
+  for (uint32_t worker = 0; worker < plan.workers; ++worker) {
+    Steps steps(plan, worker);
+    for (uint64_t i = 0; i < plan.operations_per_worker; ++i) {
       const Step step = steps.next();
       const auto piece = std::span(data).first(step.length);
       fill_pattern(step.tag, piece);
       expected.content.write(step.offset, piece);
     }
   }
-  const OwnedFd fd = open_file(ranges_path(plan), O_RDWR);
+  const OwnedFd fd = open_shared(ranges_path(plan), O_RDWR);
   verify_file(world, fd.get(), expected, "shared-ranges");
   drop_cached_pages(fd.get());
   verify_file(world, fd.get(), expected, "shared-ranges (read again from storage)");
   verify_records(plan);
+}
+
+}  // namespace
+
+SharedPart shared_files() { return {"files", create, work, verify}; }
+
+OwnedFd open_shared(const std::string& path, int flags) {
+  OwnedFd fd(open(path.c_str(), flags | O_CLOEXEC, 0644));
+  if (fd.get() < 0) disagree("open {}: {}", path, std::strerror(errno));
+  return fd;
 }
 
 }  // namespace rram::exerciser

@@ -53,6 +53,8 @@ void verify_range(World& world, int fd, const FileModel& expected, uint64_t offs
   }
 }
 
+}  // namespace
+
 void verify_attributes(int fd, const FileModel& expected, const std::string& where) {
   struct stat attributes{};
   if (fstat(fd, &attributes) != 0) disagree("{}: fstat: {}", where, std::strerror(errno));
@@ -66,7 +68,13 @@ void verify_attributes(int fd, const FileModel& expected, const std::string& whe
   if ((attributes.st_mode & 07777U) != expected.mode) {
     disagree("{}: mode {:o}, expected {:o}", where, attributes.st_mode & 07777U, expected.mode);
   }
+  if (attributes.st_uid != expected.uid || attributes.st_gid != expected.gid) {
+    disagree("{}: owner {}:{}, expected {}:{}", where, attributes.st_uid, attributes.st_gid,
+             expected.uid, expected.gid);
+  }
 }
+
+namespace {
 
 std::map<std::string, unsigned char> read_directory(const World& world, const std::string& path) {
   const std::string full = path.empty() ? world.root : world.root + "/" + path;
@@ -87,25 +95,17 @@ std::map<std::string, unsigned char> read_directory(const World& world, const st
   return names;
 }
 
-bool kind_fits(unsigned char type, NodeKind kind) {
-  switch (kind) {
-    case NodeKind::kFile:
-      return type == DT_REG || type == DT_UNKNOWN;
-    case NodeKind::kDirectory:
-      return type == DT_DIR || type == DT_UNKNOWN;
-    case NodeKind::kSymlink:
-      return type == DT_LNK || type == DT_UNKNOWN;
-  }
-  return false;
+bool listed_as(unsigned char type, const Node& node) {
+  return type == DT_UNKNOWN || type == IFTODT(type_of(node));
 }
 
 void verify_listing(const World& world, const std::string& path) {
   const auto expected = world.tree.list(path);
   const auto got = read_directory(world, path);
-  for (const auto& [name, kind] : expected) {
+  for (const auto& [name, node] : expected) {
     const auto found = got.find(name);
     if (found == got.end()) disagree("{}: {} is not listed", shown(path), shown(name));
-    if (!kind_fits(found->second, kind)) {
+    if (!listed_as(found->second, *node)) {
       disagree("{}/{} is listed with type {}", shown(path), shown(name), found->second);
     }
   }
@@ -123,6 +123,20 @@ void verify_symlink(const World& world, const std::string& path, const std::stri
 }
 
 }  // namespace
+
+uint32_t type_of(const Node& node) {
+  switch (node.kind) {
+    case NodeKind::kFile:
+      return S_IFREG;
+    case NodeKind::kDirectory:
+      return S_IFDIR;
+    case NodeKind::kSymlink:
+      return S_IFLNK;
+    case NodeKind::kSpecial:
+      return node.special.type;
+  }
+  return 0;
+}
 
 void expect_bytes(const FileContent& expected, uint64_t offset, std::span<const std::byte> got,
                   const std::string& where) {

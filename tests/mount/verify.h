@@ -15,7 +15,13 @@ namespace rram::exerciser {
 void expect_bytes(const FileContent& expected, uint64_t offset, std::span<const std::byte> got,
                   const std::string& where);
 
-// Size, link count, mode and every byte of a file, read through `fd` (a descriptor without
+// S_IFREG and the like, as stat(2) shows it.
+uint32_t type_of(const Node& node);
+
+// Size, link count, mode and owner.
+void verify_attributes(int fd, const FileModel& expected, const std::string& where);
+
+// Attributes and every byte of a file, read through `fd` (a descriptor without
 // O_DIRECT). Of a large sparse file: every page that was written, the pages beside it, the end.
 void verify_file(World& world, int fd, const FileModel& expected, const std::string& where);
 

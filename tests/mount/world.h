@@ -37,11 +37,12 @@ class OwnedFd {
   explicit OwnedFd(int fd) : fd_(fd) {}
   OwnedFd(OwnedFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
   OwnedFd& operator=(OwnedFd&& other) noexcept {
-    std::swap(fd_, other.fd_);
+    OwnedFd(std::move(other)).swap(*this);
     return *this;
   }
   ~OwnedFd();
   int get() const { return fd_; }
+  void swap(OwnedFd& other) noexcept { std::swap(fd_, other.fd_); }
 
  private:
   int fd_ = -1;
@@ -93,6 +94,7 @@ struct World {
   PageBuffer data{kMaxPieceBytes + FileContent::kPageBytes};
   PageBuffer readback{kMaxPieceBytes + FileContent::kPageBytes};
   uint64_t operation = 0;
+  bool names_only = false;  // nothing that moves bytes of files
   std::deque<std::string> log;
 
   template <typename... Args>

@@ -7,7 +7,7 @@ scenario() {
   local operations=40000
   [[ $RUN_MODE == full ]] || operations=10000
   volume_start 2 64M stripe=64K
-  "$EXERCISER" --dir "$MNT/exerciser" --operations "$operations" --processes 4 \
+  "$EXERCISER" --dir "$MNT/exerciser" --operations "$operations" --processes 2 --threads 2 \
     --max-file-size 1M --max-total-size 48M --seed "${EXERCISER_SEED:-$RANDOM$RANDOM}" --keep
   rm -rf "$MNT/exerciser"
 }
