@@ -56,7 +56,8 @@ stop_server() {
 
 # All of them work in the data directory; their title replaces the environment that others are found by.
 server_processes() {
-  find /proc -maxdepth 2 -name cwd -lname "$DATA" 2>/dev/null | cut -d / -f 3
+  # Processes that end meanwhile are no failure.
+  find /proc -maxdepth 2 -name cwd -lname "$DATA" 2>/dev/null | cut -d / -f 3 || true
 }
 
 server_is_gone() {
