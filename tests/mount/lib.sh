@@ -103,9 +103,23 @@ free_bytes_of() {
   stat -f -c '%S %a' "$1" | awk '{print $1 * $2}'
 }
 
+all_is_free() {
+  [[ $(free_bytes_of "$MNT") == "$(total_bytes_of "$MNT")" ]]
+}
+
 drop_caches() {
   sync -f "$MNT"
   [[ ! -w /proc/sys/vm/drop_caches ]] || echo 3 >/proc/sys/vm/drop_caches
+}
+
+# Some programs refuse to run as root, and only another user shows what is refused.
+as_nobody() {
+  setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+}
+
+# Below a directory that only root may enter, nobody reaches the mount.
+let_others_in() {
+  chmod o+x "$WORK" "$(dirname "$WORK")"
 }
 
 # random_file PATH MEBIBYTES: not compressible, the same for the same path and size.

@@ -13,11 +13,11 @@ scenario() {
   chmod 0600 "$MNT/secret"
   chmod 0755 "$MNT"
   if [[ $(id -u) -eq 0 ]]; then
-    expect_failure setpriv --reuid=65534 --regid=65534 --clear-groups cat "$MNT/secret"
+    expect_failure as_nobody cat "$MNT/secret"
     expect_match "refusal" "$OUTPUT" "Permission denied"
     chmod 0644 "$MNT/secret"
-    chmod o+x "$WORK" "$(dirname "$WORK")"
+    let_others_in
     expect_equal "read by nobody" \
-      "$(setpriv --reuid=65534 --regid=65534 --clear-groups cat "$MNT/secret")" secret
+      "$(as_nobody cat "$MNT/secret")" secret
   fi
 }

@@ -13,7 +13,7 @@ scenario() {
   volume_start 2 128M dev
   mkdir "$WORK/tmpfs"
   mount -t tmpfs -o size=64M tmpfs "$WORK/tmpfs"
-  chmod o+x "$WORK" "$(dirname "$WORK")"
+  let_others_in
   python3 "$ROOT/tests/mount/local_file_system.py" "$MNT" "$WORK/tmpfs" "$entries"
   umount "$WORK/tmpfs"
 }

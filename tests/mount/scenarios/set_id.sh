@@ -5,10 +5,6 @@ matrix=all
 limit_s=60
 key=no
 
-as_nobody() {
-  setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
-}
-
 # The modes that the same steps leave behind on any file system, a line each.
 modes_after_changes() {
   local dir=$1 mode
@@ -56,7 +52,7 @@ scenario() {
   mkdir "$other"
   mount -t tmpfs -o size=16M tmpfs "$other"
   chmod 0755 "$MNT" "$other"
-  chmod o+x "$WORK" "$(dirname "$WORK")"
+  let_others_in
 
   step "the same modes as on tmpfs"
   modes_after_changes "$other" >"$WORK/expected"

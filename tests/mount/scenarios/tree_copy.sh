@@ -17,7 +17,3 @@ scenario() {
   rm -rf "$MNT/include"
   wait_until "$ENDING_S" "all space is free again" all_is_free
 }
-
-all_is_free() {
-  [[ $(free_bytes_of "$MNT") == "$(total_bytes_of "$MNT")" ]]
-}

@@ -4,15 +4,11 @@ matrix=none
 limit_s=60
 needs="fusermount3"
 
-as_nobody() {
-  setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
-}
-
 scenario() {
   local own=$WORK/own
   [[ $(id -u) -eq 0 ]] || skip "needs root, to become somebody else"
   [[ -u $(command -v fusermount3) ]] || skip "fusermount3 is not set-uid here"
-  chmod o+x "$WORK" "$(dirname "$WORK")"
+  let_others_in
   install -d -o 65534 -g 65534 "$own" "$own/mnt"
   # The build directory may be closed to others.
   install -m 0755 "$RRAMFS" "$own/rramfs"
