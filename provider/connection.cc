@@ -137,6 +137,7 @@ void Connection::act(const WantLease& action) {
     return refuse(*refusal, WireError::kNoSpace);
   }
   unanswered_ = std::get<HeldLeaseView>(std::move(answer));
+  peer_.unproved_place.reset();
   lease_id_ = unanswered_->terms.lease_id;
   segments_ = unanswered_->segments;
 }
@@ -196,6 +197,7 @@ void Connection::act(const WantAttach& action) {
   Result<HeldLeaseView> held = context_.leases->attach(
       {action.role, action.lease_id, action.token, action.lane, id_, requester_text()});
   if (!held) return refuse(held.error(), WireError::kNoLease);
+  peer_.unproved_place.reset();
   lease_id_ = action.lease_id;
   segments_ = held->segments;
   if (action.role == Role::kData) {
@@ -227,6 +229,8 @@ void Connection::act(const CloseConnection& action) {
   if (code == ErrorCode::kTimedOut) departure_ = Departure::kSilent;
   if (code == ErrorCode::kProtocol) count(counters_.protocol_errors);
   if (code == ErrorCode::kRefused) count(counters_.rejected_connections);
+  // Limits are met by many at a time: the server says so now and then.
+  if (peer_.refusal && peer_.refusal_code == WireError::kLimit) return;
   // A lane that closes is nothing new; a control connection that does puts its lease at risk.
   const bool holds_lease = lease_id_ && session_.role() == Role::kControl;
   if (holds_lease || code != ErrorCode::kDisconnected) {

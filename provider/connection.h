@@ -22,6 +22,7 @@
 #include "base/task.h"
 #include "provider/context.h"
 #include "provider/lease_table.h"
+#include "provider/unproved.h"
 #include "rdma/control/provider_channel.h"
 #include "rdma/session/provider_session.h"
 #include "rdma/wire/frame_reader.h"
@@ -32,12 +33,16 @@ namespace rram {
 struct Peer {
   std::string text;  // "192.168.64.35 port 40112", "pid 4711"
   std::string host;  // "192.168.64.35", "this host"
+  // For limits of what an address may have: the host, or, of IPv6, its network.
+  std::string network;
   bool is_unix = false;
   // Set: not admitted. The connection only exists to say so.
   std::optional<Error> refusal;
   WireError refusal_code = WireError::kRefused;
   // With a refusal: counts this one among the refused for as long as it is here.
   std::shared_ptr<std::atomic<std::uint32_t>> refused_count;
+  // Without one: given up once it has a lease.
+  UnprovedPlaces::Place unproved_place;
 };
 
 // A connection that is, or may become, a lane: counted for as long as this exists.
@@ -112,7 +117,7 @@ class Connection {
   WorkerCounters& counters_;
   const ConnectionId id_;
   const std::unique_ptr<ProviderChannel> channel_;
-  const Peer peer_;
+  Peer peer_;
   CountedLane counted_lane_;  // empty once it is known to be a control connection
 
   ProviderSession session_;
