@@ -62,6 +62,8 @@ Task<> Connection::serve() {
   watch_deadline();
   co_await converse();
   if (session_.data_allowed()) co_await serve_data();
+  // Who never could reach the memory does not hold up whoever takes the lane's place.
+  if (session_.role() == Role::kData && !may_reach_memory_) leave_lease();
   co_await say_goodbye();
   co_await channel_->bytes().close();
   leave_lease();
@@ -176,8 +178,9 @@ Task<> Connection::join_and_answer(HeldLeaseView held) {
     co_await loop_.sleep_ms(pause_ms);
   }
   if (!is_wanted()) co_return;
-  Result<std::vector<RegionEntry>> regions = co_await channel_->join(id, lease_memory());
+  Result<std::vector<RegionEntry>> regions = co_await channel_->join(id, lease_memory(), is_wanted);
   if (regions) {
+    may_reach_memory_ = true;
     carry_out(session_.attached(held.terms, *regions, loop_.now_ms()));
   } else {
     refuse(regions.error(), WireError::kRefused);

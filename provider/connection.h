@@ -126,6 +126,7 @@ class Connection {
   std::optional<LeaseId> lease_id_;      // attached to it until leave_lease()
   // A lease that was granted or joined, while its memory is being made ready for this connection.
   std::optional<HeldLeaseView> unanswered_;
+  bool may_reach_memory_ = false;  // join() has succeeded
   Departure departure_ = Departure::kClosed;
   bool is_peer_gone_ = false;
 
