@@ -25,7 +25,8 @@ constexpr std::uint64_t kCatchUpNs = kNsPerSecond / 2;
 constexpr unsigned kMostCatchUps = 2;
 // Spinning that never pays goes on for this part of its limit, so that it notices when it would.
 constexpr std::uint64_t kLeastSpinPart = 16;
-// A clock may cost more than a look at a completion queue; where it is no TSC, a hundred times more.
+// A clock may cost more than a look at a completion queue; where it is no TSC, a hundred times
+// more.
 constexpr unsigned kLooksPerClock = 32;
 }  // namespace
 

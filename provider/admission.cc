@@ -78,6 +78,14 @@ std::string ip_address_text(const IpAddress& address) {
   return text.data();
 }
 
+std::string network_text(const IpAddress& address) {
+  if (is_ipv4(address)) return ip_address_text(address);
+  constexpr std::size_t kNetworkBytes = 8;
+  IpAddress network = address;
+  std::fill(network.begin() + kNetworkBytes, network.end(), 0);
+  return ip_address_text(network) + "/64";
+}
+
 Result<Cidr> Cidr::parse(std::string_view text) {
   const std::size_t slash = text.find('/');
   const Result<IpAddress> address = parse_ip_address(text.substr(0, slash));

@@ -30,6 +30,8 @@ Result<IpAddress> parse_ip_address(std::string_view text);
 // 127.0.0.0/8 and ::1.
 bool is_loopback(const IpAddress& address);
 std::string ip_address_text(const IpAddress& address);
+// The address, or, of IPv6, the network of 64 bits in which a host may give itself any address.
+std::string network_text(const IpAddress& address);
 
 // A range of addresses, "192.168.64.0/24", "fd00::/8"; without a length it is one address.
 class Cidr {

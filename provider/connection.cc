@@ -64,6 +64,8 @@ Task<> Connection::serve() {
   watch_deadline();
   co_await converse();
   if (session_.data_allowed()) co_await serve_data();
+  // Who never could reach the memory does not hold up whoever takes the lane's place.
+  if (session_.role() == Role::kData && !may_reach_memory_) leave_lease();
   co_await say_goodbye();
   co_await channel_->bytes().close();
   leave_lease();
@@ -145,6 +147,7 @@ void Connection::act(const WantLease& action) {
     return refuse(*refusal, WireError::kNoSpace);
   }
   unanswered_ = std::get<HeldLeaseView>(std::move(answer));
+  peer_.unproved_place.reset();
   lease_id_ = unanswered_->terms.lease_id;
   segments_ = unanswered_->segments;
 }
@@ -183,8 +186,9 @@ Task<> Connection::join_and_answer(HeldLeaseView held) {
     co_await loop_.sleep_ms(pause_ms);
   }
   if (!is_wanted()) co_return;
-  Result<std::vector<RegionEntry>> regions = co_await channel_->join(id, lease_memory());
+  Result<std::vector<RegionEntry>> regions = co_await channel_->join(id, lease_memory(), is_wanted);
   if (regions) {
+    may_reach_memory_ = true;
     carry_out(session_.attached(held.terms, *regions, loop_.now_ms()));
   } else {
     refuse(regions.error(), WireError::kRefused);
@@ -204,6 +208,7 @@ void Connection::act(const WantAttach& action) {
   Result<HeldLeaseView> held = context_.leases->attach(
       {action.role, action.lease_id, action.token, action.lane, id_, requester_text()});
   if (!held) return refuse(held.error(), WireError::kNoLease);
+  peer_.unproved_place.reset();
   lease_id_ = action.lease_id;
   segments_ = held->segments;
   if (action.role == Role::kData) {
@@ -235,6 +240,8 @@ void Connection::act(const CloseConnection& action) {
   if (code == ErrorCode::kTimedOut) departure_ = Departure::kSilent;
   if (code == ErrorCode::kProtocol) count(counters_.protocol_errors);
   if (code == ErrorCode::kRefused) count(counters_.rejected_connections);
+  // Limits are met by many at a time: the server says so now and then.
+  if (peer_.refusal && peer_.refusal_code == WireError::kLimit) return;
   // A lane that closes is nothing new; a control connection that does puts its lease at risk.
   const bool holds_lease = lease_id_ && session_.role() == Role::kControl;
   if (holds_lease || code != ErrorCode::kDisconnected) {

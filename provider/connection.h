@@ -22,6 +22,7 @@
 #include "base/task.h"
 #include "provider/context.h"
 #include "provider/lease_table.h"
+#include "provider/unproved.h"
 #include "rdma/control/provider_channel.h"
 #include "rdma/session/provider_session.h"
 #include "rdma/wire/frame_reader.h"
@@ -32,6 +33,8 @@ namespace rram {
 struct Peer {
   std::string text;  // "192.168.64.35 port 40112", "pid 4711"
   std::string host;  // "192.168.64.35", "this host"
+  // For limits of what an address may have: the host, or, of IPv6, its network.
+  std::string network;
   bool is_unix = false;
   bool is_tcp = false;
   // Set: not admitted. The connection only exists to say so.
@@ -39,6 +42,8 @@ struct Peer {
   WireError refusal_code = WireError::kRefused;
   // With a refusal: counts this one among the refused for as long as it is here.
   std::shared_ptr<std::atomic<std::uint32_t>> refused_count;
+  // Without one: given up once it has a lease.
+  UnprovedPlaces::Place unproved_place;
 };
 
 // A connection that is, or may become, a lane: counted for as long as this exists.
@@ -116,7 +121,7 @@ class Connection {
   WorkerCounters& counters_;
   const ConnectionId id_;
   const std::unique_ptr<ProviderChannel> channel_;
-  const Peer peer_;
+  Peer peer_;
   CountedLane counted_lane_;  // empty once it is known to be a control connection
 
   ProviderSession session_;
@@ -125,6 +130,7 @@ class Connection {
   std::optional<LeaseId> lease_id_;      // attached to it until leave_lease()
   // A lease that was granted or joined, while its memory is being made ready for this connection.
   std::optional<HeldLeaseView> unanswered_;
+  bool may_reach_memory_ = false;  // join() has succeeded
   Departure departure_ = Departure::kClosed;
   bool is_peer_gone_ = false;
 

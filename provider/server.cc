@@ -32,6 +32,7 @@ constexpr std::chrono::milliseconds kProgressInterval{200};
 constexpr std::uint64_t kAcceptPauseMs = 100;  // after accept found no descriptor or memory
 // So many at a time are told why they are refused; the rest are just closed.
 constexpr std::uint32_t kConnectionsTold = 64;
+constexpr std::uint64_t kLimitLogMs = 10'000;  // between two lines about limits
 // A requester that vanished from the network shows within these.
 constexpr int kKeepAliveIdleSeconds = 10;
 constexpr int kKeepAliveIntervalSeconds = 5;
@@ -95,7 +96,8 @@ Result<std::unique_ptr<ProviderServer>> ProviderServer::start(ServerOptions opti
 ProviderServer::ProviderServer(ServerOptions options)
     : options_(std::move(options)),
       admission_(options_.allow, options_.key.has_value()),
-      started_ms_(now_ms()) {
+      started_ms_(now_ms()),
+      unproved_places_(options_.max_unproved_connections) {
   if (!options_.log) {
     options_.log = std::make_shared<spdlog::logger>(
         "rram-provider", std::make_shared<spdlog::sinks::null_sink_mt>());
@@ -422,21 +424,44 @@ void ProviderServer::welcome(VerbsArrival arrival) {
 
 // Those who are only told why they may not be here take nobody's place.
 void ProviderServer::welcome(Peer peer, Worker& worker, Worker::MakeChannel make_channel) {
+  if (!peer.refusal) {
+    if (std::optional<std::string> limit = take_place(peer)) {
+      peer.refusal = Error{ErrorCode::kRefused, std::move(*limit)};
+      peer.refusal_code = WireError::kLimit;
+      log_limit(peer);
+    }
+  }
+  if (peer.refusal) {
+    if (refused_connections_.load(std::memory_order_relaxed) >= kConnectionsTold) return;
+    peer.refused_count = count_lane(refused_connections_);
+  }
+  worker.adopt(std::move(make_channel), std::move(peer));
+}
+
+// The limit that stands against this connection; else it has its place.
+std::optional<std::string> ProviderServer::take_place(Peer& peer) {
   std::uint32_t connections = 0;
   for (const std::unique_ptr<Worker>& each : workers_) connections += each->connection_count();
   const std::uint32_t refused = refused_connections_.load(std::memory_order_relaxed);
   const std::uint32_t admitted = connections - std::min(connections, refused);
-  if (!peer.refusal && admitted >= options_.max_connections) {
-    peer.refusal = Error{ErrorCode::kRefused, fmt::format("this provider serves no more than {} "
-                                                          "connections",
-                                                          options_.max_connections)};
-    peer.refusal_code = WireError::kLimit;
+  if (admitted >= options_.max_connections) {
+    return fmt::format("this provider serves no more than {} connections",
+                       options_.max_connections);
   }
-  if (peer.refusal) {
-    if (refused >= kConnectionsTold) return;
-    peer.refused_count = count_lane(refused_connections_);
-  }
-  worker.adopt(std::move(make_channel), std::move(peer));
+  peer.unproved_place = unproved_places_.take(peer.network);
+  if (peer.unproved_place) return std::nullopt;
+  return fmt::format("{} has {} connections here that have no lease yet, and may not have more",
+                     peer.network, options_.max_unproved_connections);
+}
+
+// Whoever runs into a limit may do so a thousand times a second.
+void ProviderServer::log_limit(const Peer& peer) {
+  ++limits_unlogged_;
+  const std::uint64_t now = now_ms();
+  if (limit_logged_ms_ != 0 && now - limit_logged_ms_ < kLimitLogMs) return;
+  limit_logged_ms_ = now;
+  options_.log->warn("{}: refused: {} ({} refused by a limit since the last such line)", peer.text,
+                     peer.refusal->message, std::exchange(limits_unlogged_, 0));
 }
 
 // The worker for a connection; one over TCP is best served where its packets arrive.
@@ -463,6 +488,7 @@ void ProviderServer::admit(Peer& peer, int socket_fd) const {
     const int rc = ::getsockopt(socket_fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length);
     peer.text = fmt::format("pid {}", credentials.pid);
     peer.host = "this host";
+    peer.network = peer.host;
     if (rc != 0) {
       peer.refusal = Error{ErrorCode::kRefused, "the host does not say who this is"};
     } else if (credentials.uid != 0 && credentials.uid != ::geteuid()) {
@@ -488,6 +514,7 @@ void ProviderServer::admit_address(Peer& peer, const sockaddr_storage& address) 
   sockaddr_in with_port{};
   std::memcpy(&with_port, &address, sizeof with_port);
   peer.host = ip_address_text(*ip);
+  peer.network = network_text(*ip);
   peer.text = fmt::format("{} port {}", peer.host, ntohs(with_port.sin_port));
   const Status admitted = admission_.check_peer(*ip);
   if (!admitted) peer.refusal = admitted.error();

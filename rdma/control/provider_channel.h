@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -64,8 +65,11 @@ class ProviderChannel {
 
   // This data connection joins the lease, and may reach its memory from now on. How it names the
   // regions; nothing where a region is its number. kRefused if it was made for another lease.
-  virtual Task<Result<std::vector<RegionEntry>>> join(
-      LeaseId id, std::vector<std::span<std::byte>> regions) = 0;
+  // kCancelled: `is_wanted`, which it asks as long as this takes, said no before the connection was
+  // given any right.
+  virtual Task<Result<std::vector<RegionEntry>>> join(LeaseId id,
+                                                      std::vector<std::span<std::byte>> regions,
+                                                      std::function<bool()> is_wanted) = 0;
   // After join(): serves the lease's regions. The counters outlive it.
   virtual std::unique_ptr<DataServer> make_data_server(std::vector<std::span<std::byte>> regions,
                                                        DataCounters& counters) = 0;

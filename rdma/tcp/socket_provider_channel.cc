@@ -19,7 +19,8 @@ Task<Status> SocketProviderChannel::prepare(LeaseId /*id*/,
 }
 
 Task<Result<std::vector<RegionEntry>>> SocketProviderChannel::join(
-    LeaseId /*id*/, std::vector<std::span<std::byte>> /*regions*/) {
+    LeaseId /*id*/, std::vector<std::span<std::byte>> /*regions*/,
+    std::function<bool()> /*is_wanted*/) {
   co_return std::vector<RegionEntry>{};
 }
 

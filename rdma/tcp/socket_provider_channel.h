@@ -16,8 +16,8 @@ class SocketProviderChannel final : public ProviderChannel {
   Task<Status> send_with_descriptors(FrameBytes frame, std::vector<int> descriptors) override;
   // Over a socket a region is its number.
   Task<Status> prepare(LeaseId id, std::vector<std::span<std::byte>> regions) override;
-  Task<Result<std::vector<RegionEntry>>> join(LeaseId id,
-                                              std::vector<std::span<std::byte>> regions) override;
+  Task<Result<std::vector<RegionEntry>>> join(LeaseId id, std::vector<std::span<std::byte>> regions,
+                                              std::function<bool()> is_wanted) override;
   std::unique_ptr<DataServer> make_data_server(std::vector<std::span<std::byte>> regions,
                                                DataCounters& counters) override;
 

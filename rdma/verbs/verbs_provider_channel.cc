@@ -109,12 +109,14 @@ Task<Status> VerbsProviderChannel::prepare(LeaseId id, std::vector<std::span<std
 }
 
 Task<Result<std::vector<RegionEntry>>> VerbsProviderChannel::join(
-    LeaseId id, std::vector<std::span<std::byte>> regions) {
+    LeaseId id, std::vector<std::span<std::byte>> regions, std::function<bool()> is_wanted) {
   if (!export_ || id != lease_) {
     co_return fail(ErrorCode::kRefused, "this RDMA connection was made for another lease");
   }
-  Status status = co_await export_->registered(loop_, std::move(regions), exports_.cpus(),
-                                               [this] { return !channel_->has_ended(); });
+  const auto goes_on = [this, &is_wanted] { return !channel_->has_ended() && is_wanted(); };
+  Status status = co_await export_->registered(loop_, std::move(regions), exports_.cpus(), goes_on);
+  // It may have been replaced while the last of it was registered.
+  if (status && !goes_on()) status = fail(ErrorCode::kCancelled, "nobody waits for it any more");
   if (status) status = channel_->queue_pair().allow_remote_access();
   if (!status) co_return std::unexpected(status.error());
   co_return export_->entries();

@@ -126,7 +126,7 @@ class Provider:
         if not self.is_alive():
             return
         self.process.terminate()
-        if self.process.wait(20) != 0:
+        if self.process.wait(20 * SLOW) != 0:
             raise Failed(f"{self.name} ended with status {self.process.returncode}")
 
 
@@ -182,7 +182,7 @@ class Mount:
     def kill(self):
         """As if the requester's host had died; the stale mount is taken away."""
         self.signal(signal.SIGKILL)
-        wait_until(10, "rramfs is gone after SIGKILL", lambda: not is_running(self.pid))
+        wait_until(10 * SLOW, "rramfs is gone after SIGKILL", lambda: not is_running(self.pid))
         subprocess.run(["fusermount3", "-u", "-z", MNT], check=False)
 
     def detach(self):

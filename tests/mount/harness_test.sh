@@ -6,6 +6,10 @@ set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=tests/harness.sh
 source "$here/../harness.sh"
+# shellcheck source=tests/mount/processes.sh
+source "$here/processes.sh"
+
+sees_processes || { echo "no CAP_SYS_PTRACE" && exit 77; }
 
 scenario good <<'END'
 matrix=none
@@ -32,6 +36,10 @@ END
 scenario leaves_a_daemon <<'END'
 matrix=none
 scenario() { setsid sleep 4242 </dev/null >/dev/null 2>&1 & }
+END
+scenario leaves_what_must_be_killed <<'END'
+matrix=none
+scenario() { (trap "" TERM && exec setsid sleep 4343 </dev/null >/dev/null 2>&1) & }
 END
 scenario skips <<'END'
 matrix=none
@@ -76,15 +84,17 @@ expect_line '^FAIL bad_in_substitution$'
 expect_line '^FAIL hangs$'
 expect_line 'over the time limit'
 expect_line '^PASS leaves_a_daemon'
+expect_line '^FAIL leaves_what_must_be_killed$'
+expect_line 'processes had to be killed'
 expect_line '^SKIP skips: a reason$'
 expect_line '^SKIP lacks_a_program: no no-such-program here$'
 expect_line '^FAIL mounts_and_dies$'
 expect_line '^PASS waits_for_other'
 expect_line '^PASS other_waits'
 expect_line '^FAIL waits_and_fails$'
-expect_line '^4 passed, 6 failed, 2 skipped$'
+expect_line '^4 passed, 7 failed, 2 skipped$'
 if grep -q "not reached" "$work/output"; then echo "went on after a failure" && exit 1; fi
-if grep -qa 'sleep.4242' /proc/[0-9]*/cmdline 2>/dev/null; then
+if grep -qaE 'sleep.(4242|4343)' /proc/[0-9]*/cmdline 2>/dev/null; then
   echo "a daemon was left" && exit 1
 fi
 if grep -q "$work" /proc/self/mountinfo; then echo "a mount was left" && exit 1; fi

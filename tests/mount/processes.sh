@@ -2,6 +2,14 @@
 # Which processes and mounts belong to a scenario, and their end. Sourced by the runner and by
 # scenarios. Nothing here ever touches a mounted directory: it may hang.
 
+# Whether the environment of a daemon can be read: neither daemon is dumpable, so that takes
+# CAP_SYS_PTRACE. Without it every look at a scenario's processes would find none.
+sees_processes() {
+  local capabilities sys_ptrace=19
+  capabilities=$(sed -n 's/^CapEff:[[:blank:]]*//p' /proc/self/status)
+  ((0x$capabilities >> sys_ptrace & 1))
+}
+
 # processes_with_token TOKEN: ids of processes that have it in their environment.
 processes_with_token() {
   local environment process
@@ -45,7 +53,7 @@ end_processes() {
   [[ ${#left[@]} -gt 0 ]] || return 0
   kill -CONT "${left[@]}" 2>/dev/null || true
   kill -TERM "${left[@]}" 2>/dev/null || true
-  for ((i = 0; i < 60; ++i)); do
+  for ((i = 0; i < 60 * SLOW; ++i)); do
     mapfile -t left < <(processes_with_token "$1")
     [[ ${#left[@]} -gt 0 ]] || return 0
     sleep 0.1

@@ -100,6 +100,7 @@ obstacle() {
   shift
   missing=$(missing_program "$@")
   [[ -z $missing ]] || { echo "$missing" && return; }
+  sees_processes || { echo "no CAP_SYS_PTRACE, so what a scenario leaves is not seen" && return; }
   [[ $front_end != - ]] || return 0
   [[ -w /dev/fuse ]] || { echo "no /dev/fuse here" && return; }
   if [[ $front_end == io_uring ]] && ! grep -qs Y "$ENABLE_URING"; then
@@ -146,14 +147,16 @@ start_scenario() (
     >"$2/log" 2>&1 </dev/null
 )
 
-# What a scenario left behind ends here, however it ended itself.
+# What a scenario left behind ends here, however it ended itself. False: not by itself.
 clean_up_after() {
-  local work=$1
+  local work=$1 status=0
   detach_all_below "$work"
   if ! end_processes "$RRAM_TOKEN"; then
     echo "FAILED: processes had to be killed" >>"$work/log"
+    status=1
   fi
   detach_all_below "$work"
+  return "$status"
 }
 
 # daemon_logs WORK LINES
@@ -196,7 +199,8 @@ run_one() {
   RRAM_TOKEN=$(basename "$SCRATCH").$name
   start=$(now_ms)
   start_scenario "$file" "$work" "$transport" "$front_end" "$limit_s" || status=$?
-  clean_up_after "$work"
+  # A daemon that no request to end can end is no success, whatever the scenario saw.
+  if ! clean_up_after "$work" && [[ $status -eq 0 || $status -eq 77 ]]; then status=1; fi
   judge "$name" "$status" "$work" "$start"
   rm -rf --one-file-system "$work"
 }

@@ -2,6 +2,7 @@
 #include "provider/server.h"
 
 #include <gtest/gtest.h>
+#include <spdlog/sinks/ostream_sink.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -9,6 +10,7 @@
 #include <chrono>
 #include <cstring>
 #include <memory>
+#include <sstream>
 #include <thread>
 #include <vector>
 
@@ -99,6 +101,34 @@ TEST_F(ProviderServerTest, more_connections_than_the_limit_are_told_so) {
   requesters.clear();
   EXPECT_TRUE(eventually([&] { return RawRequester(tcp()).hello(Role::kControl).has_value(); }));
   EXPECT_GE(server_->stats().rejected_connections, 1);
+}
+
+TEST_F(ProviderServerTest, who_stays_silent_takes_no_place_of_other_addresses) {
+  options_.max_unproved_connections = 4;
+  std::ostringstream log;
+  options_.log = std::make_shared<spdlog::logger>(
+      "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log));
+  start();
+  Holder holder = hold(tcp(), kMiB);
+  const std::unique_ptr<RawRequester> lane = open_lane(tcp(), holder);
+  ASSERT_TRUE(lane) << "who has a lease does not count";
+  std::vector<std::unique_ptr<RawRequester>> silent;
+  for (int i = 0; i < 4; ++i) silent.push_back(std::make_unique<RawRequester>(tcp()));
+  EXPECT_TRUE(silent[3]->hello(Role::kControl)) << "HELLO alone shows nothing";
+  for (int i = 0; i < 3; ++i) {
+    RawRequester refused(tcp());
+    EXPECT_EQ(refused.receive_error(), WireError::kLimit);
+    EXPECT_TRUE(refused.is_closed_by_peer());
+  }
+  EXPECT_TRUE(RawRequester(unix_socket()).hello(Role::kControl)) << "another address";
+  EXPECT_TRUE(lane->write(0, 0, pattern(100, 1)));
+  silent.clear();
+  EXPECT_TRUE(eventually([&] { return RawRequester(tcp()).hello(Role::kControl).has_value(); }));
+  server_.reset();
+  const std::string lines = log.str();
+  const auto first = lines.find("refused: 127.0.0.1 has 4 connections here");
+  ASSERT_NE(first, std::string::npos) << lines;
+  EXPECT_EQ(lines.find("refused: ", first + 1), std::string::npos) << "one line, not three";
 }
 
 TEST_F(ProviderServerTest, data_before_attach_is_a_protocol_error) {

@@ -12,8 +12,16 @@ abort() {
   wait_until "$ENDING_S" "the end of process $1" process_gone "$1"
 }
 
+# expect_left_out NAME PROCESS: every mapping of the pool that it has is marked so.
+expect_left_out() {
+  local marks
+  marks=$(awk '/memfd:rram-pool/ { inside = 1 } /^VmFlags:/ && inside { print / dd/ ? "out" : "in"; inside = 0 }' \
+    "/proc/$2/smaps" | sort | uniq -c | tr -s ' ')
+  expect_match "marks of the pool's mappings in $1" "$marks" '^ [0-9]+ out$'
+}
+
 scenario() {
-  local sleeper daemon marks
+  local sleeper daemon
   [[ -w /dev/fuse ]] || skip "no /dev/fuse here"
   ulimit -c unlimited 2>/dev/null || skip "core dumps are forbidden here"
   sleep 60 &
@@ -28,9 +36,8 @@ scenario() {
   daemon=$!
   wait_until "$ENDING_S" "the mount" is_mounted "$MNT"
   head -c 1M /dev/urandom >"$MNT/file"
-  marks=$(awk '/memfd:rram-pool/ { inside = 1 } /^VmFlags:/ && inside { print / dd/ ? "out" : "in"; inside = 0 }' \
-    "/proc/${PROVIDER_PID[p1]}/smaps" "/proc/$daemon/smaps" | sort | uniq -c | tr -s ' ')
-  expect_match "marks of the pool's mappings" "$marks" '^ [0-9]+ out$'
+  expect_left_out "the provider" "${PROVIDER_PID[p1]}"
+  expect_left_out "rramfs" "$daemon"
 
   step "both are aborted"
   abort "$daemon"

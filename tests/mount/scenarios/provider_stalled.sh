@@ -9,8 +9,17 @@ waits=yes
 RETURN_S=10
 DEADLINE_S=4
 
+times_back() {
+  grep -c "is back, with its data" "$WORK/daemon1.err" || true
+}
+
+is_back_more_often_than() {
+  (($(times_back) > $1))
+}
+
 scenario() {
-  local start reader
+  local start process name before
+  local -a waiting=()
   volume_start 2 128M timeout=${DEADLINE_S}s
   random_file "$WORK/data" 64
   dd if="$WORK/data" of="$MNT/file" bs=1M oflag=direct status=none
@@ -30,15 +39,33 @@ scenario() {
   wait_until 10 "the provider is back" grep -q "is back, with its data" "$WORK/daemon1.err"
   cmp "$WORK/data" <(dd if="$MNT/file" bs=1M iflag=direct status=none)
 
-  step "killed while it waits"
+  step "killed while they wait"
+  for name in cached direct synced; do cp "$WORK/data" "$MNT/$name"; done
+  drop_caches
   kill -STOP "${PROVIDER_PID[p1]}"
   dd if="$MNT/file" of=/dev/null bs=1M iflag=direct status=none &
-  reader=$!
+  waiting+=($!)
+  dd if="$MNT/cached" of=/dev/null bs=1M status=none &
+  waiting+=($!)
+  dd if="$WORK/data" of="$MNT/direct" bs=1M oflag=direct conv=notrunc status=none &
+  waiting+=($!)
+  dd if="$WORK/data" of="$MNT/synced" bs=1M count=1 conv=notrunc,fsync status=none &
+  waiting+=($!)
   sleep 0.5
-  kill -KILL "$reader"
-  wait_until $(((DEADLINE_S + 1) * SLOW)) "the killed reader is gone" process_gone "$reader"
+  kill -KILL "${waiting[@]}"
+  start=$(now_ms)
+  for process in "${waiting[@]}"; do
+    wait_until $(((DEADLINE_S + 1) * SLOW)) "process $process is gone" process_gone "$process"
+  done
+  expect_at_least "milliseconds to spare" \
+    $(((DEADLINE_S + 1) * 1000 * SLOW - ($(now_ms) - start))) 0
 
-  step "unmount while it still stalls"
+  before=$(times_back)
+  kill -CONT "${PROVIDER_PID[p1]}"
+  wait_until $((15 * SLOW)) "the provider is back again" is_back_more_often_than "$before"
+
+  step "unmount while it stalls"
+  kill -STOP "${PROVIDER_PID[p1]}"
   detach
   kill -CONT "${PROVIDER_PID[p1]}"
 }

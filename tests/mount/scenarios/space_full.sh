@@ -54,11 +54,49 @@ scenario() {
   expect_match "error when full" "$OUTPUT" "No space left on device"
   rm "$MNT/buffered"
   expect_free "$total"
+  tell_each_once
+  expect_free "$total"
 
   step "many small files fill it to the last granule"
   fill_with_small_files
   rm -r "$MNT/many"
   expect_free "$total"
+}
+
+# fsync tells every descriptor once, close tells who never asked (docs/conformance.md).
+tell_each_once() {
+  python3 - "$MNT/told" <<'PYTHON'
+import errno, os, sys
+MEBIBYTE = bytes(1 << 20)
+
+def outcome(call, *arguments):
+    try:
+        call(*arguments)
+        return "ok"
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+def overfill():
+    descriptor = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
+    for _ in range(200):
+        assert os.write(descriptor, MEBIBYTE) == len(MEBIBYTE)
+    return descriptor
+
+def expect(what, got, *wanted):
+    assert got == list(wanted), f"{what}: {got}"
+
+other = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
+writer = overfill()
+expect("the writer", [outcome(os.fsync, writer) for _ in range(2)], "ENOSPC", "ok")
+expect("another", [outcome(os.fsync, other) for _ in range(2)], "ENOSPC", "ok")
+late = os.open(sys.argv[1], os.O_RDWR)
+expect("a late one", [outcome(os.fsync, late)], "ok")
+expect("their end", [outcome(os.close, fd) for fd in (writer, other, late)], "ok", "ok", "ok")
+os.unlink(sys.argv[1])
+
+expect("who only closes", [outcome(os.close, overfill())], "ENOSPC")
+os.unlink(sys.argv[1])
+PYTHON
 }
 
 fill_with_small_files() {

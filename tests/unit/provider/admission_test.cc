@@ -52,6 +52,14 @@ TEST(Cidr, text_reads_back) {
   EXPECT_EQ(cidr("10.0.0.1").text(), "10.0.0.1/32");
 }
 
+TEST(Admission, addresses_that_one_host_may_take_are_one_network) {
+  const auto network = [](std::string_view text) { return network_text(*parse_ip_address(text)); };
+  EXPECT_EQ(network("192.168.64.35"), "192.168.64.35");
+  EXPECT_EQ(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+  EXPECT_EQ(network("2001:db8:1:2::9"), network("2001:db8:1:2:ffff::"));
+  EXPECT_NE(network("2001:db8:1:2::9"), network("2001:db8:1:3::9"));
+}
+
 TEST(Admission, without_anything_only_loopback_may_be_listened_on) {
   const Admission admission({}, false);
   EXPECT_TRUE(admission.check_listener(tcp_endpoint("127.0.0.1")));
