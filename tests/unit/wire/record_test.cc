@@ -327,6 +327,16 @@ TEST(RecordStream, one_send_takes_no_more_than_its_buffer_and_says_how_much) {
   EXPECT_EQ(pair.from->unsent().size(), RecordStream::kMaxBufferBytes);
 }
 
+TEST(RecordStream, after_a_send_that_was_cut_short_nothing_more_is_sealed) {
+  StreamPair pair = make_streams();
+  const Bytes payload = make_bytes(100);
+  ASSERT_TRUE(pair.from->seal(payload));
+  pair.from->on_sent(50);
+  const auto again = pair.from->seal(payload);
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code, ErrorCode::kDisconnected);
+}
+
 TEST(RecordStream, nothing_of_a_changed_record_or_behind_it_comes_out) {
   const Bytes payload = make_bytes(100'000);
   StreamPair honest = make_streams();
