@@ -248,11 +248,12 @@ Bytes seal_all(RecordStream& stream, Bytes payload) {
     EXPECT_TRUE(sealed) << sealed.error().message;
     at += *sealed;
     // In two sends: sockets take what they like.
-    const std::size_t half = stream.unsent().size() / 2;
-    wire.insert(wire.end(), stream.unsent().begin(), stream.unsent().begin() + half);
-    stream.on_sent(half);
-    wire.insert(wire.end(), stream.unsent().begin(), stream.unsent().end());
-    stream.on_sent(stream.unsent().size());
+    const std::size_t half_bytes = stream.unsent().size() / 2;
+    for (const std::size_t sent_bytes : {half_bytes, stream.unsent().size() - half_bytes}) {
+      const std::span<const std::byte> sent = stream.unsent().first(sent_bytes);
+      wire.insert(wire.end(), sent.begin(), sent.end());
+      stream.on_sent(sent_bytes);
+    }
     EXPECT_FALSE(stream.has_unsent());
   }
   return wire;
