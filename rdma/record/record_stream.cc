@@ -36,10 +36,12 @@ class RecordCutter {
   [[nodiscard]] std::size_t taken_bytes() const { return taken_bytes_; }
 
  private:
+  static constexpr std::size_t kMaxParts = 128;  // of one record
+
   std::span<const iovec> parts_;
   std::size_t skip_bytes_ = 0;  // of the first of them
   std::size_t taken_bytes_ = 0;
-  std::array<iovec, 128> record_{};
+  std::array<iovec, kMaxParts> record_{};
 };
 
 }  // namespace
@@ -61,7 +63,7 @@ RecordStream::RecordStream(RecordSealer sealer, RecordOpener opener)
 // ---- out ---------------------------------------------------------------------------------------
 
 Result<std::size_t> RecordStream::seal(std::span<const iovec> parts) {
-  assert(!has_unsent());
+  if (has_unsent()) return fail(ErrorCode::kDisconnected, "the connection broke within a record");
   sealed_bytes_ = 0;
   sent_bytes_ = 0;
   RecordCutter cutter(parts);

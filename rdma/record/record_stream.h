@@ -39,7 +39,8 @@ class RecordStream {
   // ---- out ----
 
   // Seals what `parts` describe, from the front, as much as one send takes, and returns how much of
-  // it: its memory is free then. Only while nothing is unsent. Errors: as RecordSealer::seal().
+  // it: its memory is free then. Errors: as RecordSealer::seal(); kDisconnected: something is
+  // unsent still, which after a send that failed it stays.
   Result<std::size_t> seal(std::span<const iovec> parts);
   Result<std::size_t> seal(std::span<const std::byte> bytes);
   [[nodiscard]] bool has_unsent() const { return sent_bytes_ < sealed_bytes_; }

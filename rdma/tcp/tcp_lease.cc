@@ -21,7 +21,9 @@ Task<Result<std::unique_ptr<Lane>>> TcpLease::open_lane(EventLoop& loop, std::ui
   Sealing sealing;
   sealing.records = channel.take_records();
   sealing.records_before_renewal = records_before_renewal_;
-  sealing.reopen = [this, &loop, lane, limit] { return open_sealed(loop, lane, limit); };
+  // Operations wait for it, and so does close(): no longer than for their deadlines.
+  const TimeLimit renewal_limit{limit.timeout_ms};
+  sealing.reopen = [=, this, &loop] { return open_sealed(loop, lane, renewal_limit); };
   co_return std::make_unique<TcpLane>(loop, channel.take_socket(), provider_text(),
                                       std::move(data->identity), std::move(sealing));
 }

@@ -63,12 +63,8 @@ Task<Status> TcpResponder::serve() {
       receive_into(records_->room());
     }
     const int received = co_await reception_;
-    if (received > 0 && records_ != nullptr) {
-      records_->on_received(static_cast<std::size_t>(received));
-      continue;
-    }
     if (received > 0) {
-      accept_received(static_cast<std::size_t>(received));
+      take_received(static_cast<std::size_t>(received));
       continue;
     }
     // 0: the peer will send nothing more; what it asked for is still answered.
@@ -119,6 +115,14 @@ void TcpResponder::prepare_reception() {
   receive_parts_[parts++] = {look_ahead_.data() + look_end_, look_ahead_limit_ - look_end_};
   receive_message_.msg_iov = receive_parts_.data();
   receive_message_.msg_iovlen = parts;
+}
+
+void TcpResponder::take_received(std::size_t received_bytes) {
+  if (records_ != nullptr) {
+    records_->on_received(received_bytes);
+  } else {
+    accept_received(received_bytes);
+  }
 }
 
 void TcpResponder::receive_into(std::span<std::byte> bytes) {

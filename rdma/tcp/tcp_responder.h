@@ -113,6 +113,7 @@ class TcpResponder final : public DataServer, private Flusher {
   Need refuse(WireError code, Error reason);
   void prepare_reception();
   void receive_into(std::span<std::byte> bytes);
+  void take_received(std::size_t received_bytes);
   Result<bool> accept_opened();
   void accept_received(std::size_t received_bytes);
 

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # A mount with tls: everything works as without, and what is stored is nowhere on the wire.
 matrix=once
-limit_s=120
+limit_s=240
 key=yes
 needs="python3 openssl"
 
@@ -9,7 +9,7 @@ CANARY=canary-that-nobody-else-writes-7f3a91
 
 operations() {
   local full=20000
-  [[ $RUN_MODE == full ]] || full=4000
+  [[ $RUN_MODE == full ]] || full=2000
   echo "${ENCRYPTED_OPERATIONS:-$full}"
 }
 
@@ -48,7 +48,7 @@ scenario() {
   "$RRAM_PROVIDER" --generate-key >"$WORK/key"
   chmod 0600 "$WORK/key"
   PROVIDER_KEY["p1"]=$WORK/key
-  provider_start p1 256M --key-file "$WORK/key"
+  provider_start p1 128M --key-file "$WORK/key"
 
   step "what is stored, without tls and with it"
   store_and_look ""
@@ -65,14 +65,14 @@ scenario() {
 
   step "a provider that requires it"
   PROVIDER_KEY["p2"]=$WORK/key
-  provider_start p2 256M --key-file "$WORK/key" --require-tls
+  provider_start p2 128M --key-file "$WORK/key" --require-tls
   expect_failure timeout 30 "$RRAMFS" "$MNT" -o "providers=$(endpoint p2),key_file=$WORK/key"
   expect_match "refusal by the provider" "$OUTPUT" "mount with -o tls"
 
   step "files through it"
   rramfs_mount "$MNT" \
     "providers=$(endpoint p1)+$(endpoint p2),key_file=$WORK/key,tls,front_end=$FRONT_END"
-  random_file "$WORK/random" 40
+  random_file "$WORK/random" 20
   cp "$WORK/random" "$MNT/random"
   drop_caches
   cmp "$WORK/random" "$MNT/random" || fail "a file came back changed"

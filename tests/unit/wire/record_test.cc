@@ -248,11 +248,12 @@ Bytes seal_all(RecordStream& stream, Bytes payload) {
     EXPECT_TRUE(sealed) << sealed.error().message;
     at += *sealed;
     // In two sends: sockets take what they like.
-    const std::size_t half = stream.unsent().size() / 2;
-    wire.insert(wire.end(), stream.unsent().begin(), stream.unsent().begin() + half);
-    stream.on_sent(half);
-    wire.insert(wire.end(), stream.unsent().begin(), stream.unsent().end());
-    stream.on_sent(stream.unsent().size());
+    const std::size_t half_bytes = stream.unsent().size() / 2;
+    for (const std::size_t sent_bytes : {half_bytes, stream.unsent().size() - half_bytes}) {
+      const std::span<const std::byte> sent = stream.unsent().first(sent_bytes);
+      wire.insert(wire.end(), sent.begin(), sent.end());
+      stream.on_sent(sent_bytes);
+    }
     EXPECT_FALSE(stream.has_unsent());
   }
   return wire;
@@ -325,6 +326,16 @@ TEST(RecordStream, one_send_takes_no_more_than_its_buffer_and_says_how_much) {
   EXPECT_EQ(pair.from->seal({&part, 1}).value(),
             RecordStream::kMaxRecordsAtOnce * kMaxRecordPayloadBytes);
   EXPECT_EQ(pair.from->unsent().size(), RecordStream::kMaxBufferBytes);
+}
+
+TEST(RecordStream, after_a_send_that_was_cut_short_nothing_more_is_sealed) {
+  StreamPair pair = make_streams();
+  const Bytes payload = make_bytes(100);
+  ASSERT_TRUE(pair.from->seal(payload));
+  pair.from->on_sent(50);
+  const auto again = pair.from->seal(payload);
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code, ErrorCode::kDisconnected);
 }
 
 TEST(RecordStream, nothing_of_a_changed_record_or_behind_it_comes_out) {
