@@ -7,7 +7,7 @@ mode=full
 needs="bonnie++"
 
 scenario() {
-  local mebibytes=${BONNIE_MEBIBYTES:-32} files
+  local mebibytes=${BONNIE_MEBIBYTES:-16} files
   volume_start 2 "$((mebibytes + 256))M"
   # 1024 of each kind: files of up to 20000 bytes, hard links (-1). Its symbolic links point nowhere,
   # and it fails on every file system when it reads their attributes.

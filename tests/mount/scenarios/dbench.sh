@@ -3,6 +3,7 @@
 # when a call does not end as it did there. DBENCH_SECONDS=60 goes on for longer.
 matrix=once
 limit_s=$((120 + 4 * ${DBENCH_SECONDS:-2}))
+mode=full
 needs="dbench"
 
 # run NAME OPTIONS...
