@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -106,6 +107,18 @@ TEST_F(KeyFile, a_file_that_others_reach_is_refused_with_the_remedy) {
     EXPECT_NE(key.error().message.find("chmod 600 " + path.string()), std::string::npos);
     std::filesystem::remove(path);
   }
+}
+
+TEST_F(KeyFile, a_file_of_another_user_is_refused_with_both_users) {
+  const auto path = write(kHex, 0600);
+  if (::chown(path.c_str(), 4711, static_cast<gid_t>(-1)) != 0) {
+    GTEST_SKIP() << "only root gives files away";
+  }
+  const auto key = load_key_file(path);
+  ASSERT_FALSE(key.has_value());
+  EXPECT_EQ(key.error().code, ErrorCode::kRefused);
+  EXPECT_NE(key.error().message.find("belongs to user 4711, not to this user"), std::string::npos)
+      << key.error().message;
 }
 
 TEST_F(KeyFile, what_is_no_key_file_is_refused_with_its_path) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <set>
 
 #include "tests/unit/wire/session_helpers.h"
@@ -205,6 +206,26 @@ TEST(ProviderSession, garbage_instead_of_a_proof_is_refused) {
   const auto actions = feed(session, FrameType::kAuth);
   expect_refused(actions, WireError::kAuthentication, "same key file");
   EXPECT_EQ(find_action<CloseConnection>(actions)->reason.code, ErrorCode::kRefused);
+}
+
+TEST(ProviderSession, a_proof_that_never_ends_is_refused) {
+  ProviderSession session = session_in(State::kAuth);
+  // The beginning of a TLS record that says it is longer.
+  for (const int byte : {0x16, 0x03, 0x01, 0x00, 0xff, 0x01, 0x00, 0x00}) {
+    const std::byte piece{static_cast<std::uint8_t>(byte)};
+    feed(session, to_frame(encode_frame(FrameType::kAuth, 0, {&piece, 1})));
+    ASSERT_EQ(session.state(), State::kAuth);
+  }
+  const std::byte more{0xfb};
+  expect_refused(feed(session, to_frame(encode_frame(FrameType::kAuth, 0, {&more, 1}))),
+                 WireError::kProtocol, "more than 8 AUTH frames");
+}
+
+TEST(ProviderSession, a_proof_with_a_tag_is_refused) {
+  ProviderSession session = session_in(State::kAuth);
+  expect_refused(
+      feed(session, to_frame(encode_frame(FrameType::kAuth, 7, std::array<std::byte, 8>{}))),
+      WireError::kProtocol, "AUTH has tag 7");
 }
 
 TEST(ProviderSession, a_lease_is_asked_of_the_pool_and_granted) {

@@ -521,6 +521,44 @@ TEST(RequesterSession, malformed_replies_name_the_field) {
                  "retry_ms is 0");
 }
 
+TEST(RequesterSession, a_reply_that_is_too_short_ends_it_in_every_state_that_waits_for_one) {
+  const std::pair<State, FrameType> expected[] = {
+      {State::kLeaseSent, FrameType::kLeaseGrant},  {State::kLeaseSent, FrameType::kLeaseWait},
+      {State::kDescriptors, FrameType::kRegionFds}, {State::kAttachSent, FrameType::kAttached},
+      {State::kRegions, FrameType::kRegions},       {State::kReady, FrameType::kStatsReply}};
+  for (const auto& [state, type] : expected) {
+    RequesterSession session = session_in(state);
+    if (state == State::kReady) session.request_stats(10);
+    FrameReader::Frame frame = valid_frame(type, 2);
+    frame.body.pop_back();
+    --frame.header.body_bytes;
+    expect_refused(feed(session, frame), ErrorCode::kProtocol, frame_type_name(type));
+  }
+}
+
+TEST(RequesterSession, a_malformed_error_is_not_answered) {
+  RequesterSession session = session_in(State::kLeased);
+  FrameReader::Frame frame = valid_frame(FrameType::kError);
+  frame.body.resize(3);
+  frame.header.body_bytes = 3;
+  const auto actions = feed(session, frame);
+  EXPECT_FALSE(sent_error(actions).has_value());
+  EXPECT_EQ(closed(actions).reason.code, ErrorCode::kProtocol);
+}
+
+TEST(RequesterSession, a_proof_that_never_ends_is_refused) {
+  RequesterSession session = session_in(State::kAuth);
+  // The beginning of a TLS record that says it is longer.
+  for (const int byte : {0x16, 0x03, 0x03, 0x00, 0x7a, 0x02, 0x00, 0x00}) {
+    const std::byte piece{static_cast<std::uint8_t>(byte)};
+    feed(session, to_frame(encode_frame(FrameType::kAuth, 0, {&piece, 1})));
+    ASSERT_EQ(session.state(), State::kAuth);
+  }
+  const std::byte more{0x76};
+  expect_refused(feed(session, to_frame(encode_frame(FrameType::kAuth, 0, {&more, 1}))),
+                 ErrorCode::kProtocol, "more than 8 AUTH frames");
+}
+
 TEST(RequesterSession, a_cut_says_where_it_happened) {
   RequesterSession session = session_in(State::kLeaseSent);
   const auto actions = session.on_closed();
