@@ -83,9 +83,10 @@ Bytes reference_record(const DirectionKey& key, std::uint64_t number, const Byte
   Bytes inner = payload;
   inner.push_back(std::byte{23});
   const std::size_t length = inner.size() + 16;
-  Bytes record = {std::byte{23}, std::byte{3}, std::byte{3}, std::byte(length >> 8U),
-                  std::byte(length & 0xFFU)};
-  record.resize(5 + length);
+  Bytes record(5 + length);
+  const std::array header{std::byte{23}, std::byte{3}, std::byte{3}, std::byte(length >> 8U),
+                          std::byte(length & 0xFFU)};
+  std::ranges::copy(header, record.begin());
   const std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)> context(
       EVP_CIPHER_CTX_new(), &EVP_CIPHER_CTX_free);
   const auto* key_bytes = reinterpret_cast<const unsigned char*>(key.key.data());
