@@ -150,7 +150,7 @@ Status Volume::read_directory(Ino ino, std::uint64_t after_cookie, bool counts_l
   return namespace_.read_directory(ino, after_cookie, [&](const DirectoryItem& item) {
     if (!visit(item, stat_of(item.attributes))) return false;
     const bool is_dot = item.name == "." || item.name == "..";
-    if (counts_lookups && !is_dot) {
+    if (counts_lookups && !is_dot && tells_of_inode(item)) {
       [[maybe_unused]] const Status counted = namespace_.add_lookup(item.attributes.ino);
     }
     return true;

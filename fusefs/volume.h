@@ -107,8 +107,15 @@ class Volume {
   // the last change, or is a day old.
   Result<std::string> read_symlink(Ino ino, std::optional<Timestamp> accessed_at);
 
+  // Whether READDIRPLUS tells the kernel of the inode of an entry, with its attributes. Not where a
+  // name may go while others stay: the kernel takes one off its own count of links when UNLINK is
+  // answered, and would take it off twice where a listing made after the unlinking came before
+  // that answer. The count would be wrong for good, 0 for a file that is there. It looks such names
+  // up one by one.
+  static bool tells_of_inode(const DirectoryItem& item) { return !item.was_linked; }
   // `visit` is called under the lock and must only compute. True from `visit` with
-  // `counts_lookups`: the kernel has been told of the inode (not of "." and "..").
+  // `counts_lookups`: the kernel has been told of the inode, if it is told of such (not of "." and
+  // "..").
   using EntryVisitor = std::function<bool(const DirectoryItem&, const FileStat&)>;
   Status read_directory(Ino ino, std::uint64_t after_cookie, bool counts_lookups,
                         std::optional<Timestamp> accessed_at, const EntryVisitor& visit);

@@ -150,7 +150,8 @@ class EntryWriter {
     const std::string name(item.name);
     const auto cookie = static_cast<off_t>(item.cookie);
     const std::span<char> rest = room_.subspan(used_bytes_);
-    const fuse_entry_param entry = to_entry(file);
+    fuse_entry_param entry = to_entry(file);
+    if (!Volume::tells_of_inode(item)) entry.ino = 0;  // a name and no more
     const std::size_t needed_bytes =
         with_attributes_ ? fuse_add_direntry_plus(request_, rest.data(), rest.size(), name.c_str(),
                                                   &entry, cookie)

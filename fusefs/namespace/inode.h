@@ -38,8 +38,9 @@ struct Inode {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   std::uint32_t nlink = 0;
-  std::uint32_t open_count : 31 = 0;
+  std::uint32_t open_count : 30 = 0;
   std::uint32_t is_linkable : 1 = 0;  // made without a name; may be given its first one
+  std::uint32_t was_linked : 1 = 0;   // has had several names at once
 
   bool is_directory() const { return rram::is_directory(mode); }
 

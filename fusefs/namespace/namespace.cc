@@ -126,20 +126,24 @@ Status Namespace::read_directory(Ino ino, std::uint64_t after_cookie,
     return std::unexpected(directory.error());
   }
   const Inode& inode = **directory;
-  if (after_cookie < kDotCookie &&
-      !visit({.cookie = kDotCookie, .name = ".", .attributes = attributes_of(inode)})) {
+  if (after_cookie < kDotCookie && !visit({.cookie = kDotCookie,
+                                           .name = ".",
+                                           .attributes = attributes_of(inode),
+                                           .was_linked = false})) {
     return {};
   }
   if (after_cookie < kDotDotCookie &&
       !visit({.cookie = kDotDotCookie,
               .name = "..",
-              .attributes = attributes_of(*inode.directory().parent())})) {
+              .attributes = attributes_of(*inode.directory().parent()),
+              .was_linked = false})) {
     return {};
   }
   inode.directory().for_each_after(after_cookie, [&](const DirectoryEntry& entry) {
     return visit({.cookie = entry.cookie(),
                   .name = entry.name(),
-                  .attributes = attributes_of(entry.inode())});
+                  .attributes = attributes_of(entry.inode()),
+                  .was_linked = entry.inode().was_linked != 0});
   });
   return {};
 }

@@ -168,6 +168,7 @@ Result<Outcome> Namespace::apply_change(const Link& link) {
   add_entry(*slot->directory, link.new_name, inode);
   slot->directory->set_modified(link.at);
   ++inode.nlink;
+  if (inode.nlink > 1) inode.was_linked = 1;
   inode.is_linkable = 0;
   inode.set_time(TimeKind::kChange, link.at);
   return Outcome{.attributes = attributes_of(inode), .destroyed = std::nullopt};

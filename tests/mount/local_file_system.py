@@ -235,6 +235,26 @@ class LocalFileSystem(unittest.TestCase):
             os.unlink(self.path(name))
         os.rmdir(self.dir)
 
+    def test_links_are_counted_right_while_others_list(self):
+        path = self.make("file")
+        os.mkdir(self.path("other"))
+
+        def list_all(say, _):
+            say(b"r")
+            while True:
+                list(os.scandir(self.dir))
+
+        lister = Process(list_all)
+        lister.hear()
+        try:
+            for _ in range(3000):
+                os.link(path, self.path("other/link"))
+                os.unlink(self.path("other/link"))
+                self.assertEqual(os.stat(path).st_nlink, 1)
+        finally:
+            os.kill(lister.pid, signal.SIGKILL)
+            lister.end()
+
     def test_positions_in_a_directory_stay_good(self):
         for i in range(2000):
             self.make(f"{i}")

@@ -39,7 +39,8 @@ TEST_F(NamespaceDirectoryTest, dot_and_dot_dot_come_first_with_their_inodes) {
   const Ino ino = file(dir, "f");
   std::vector<DirectoryItem> items;
   ASSERT_TRUE(names().read_directory(dir, 0, [&](const DirectoryItem& item) {
-    items.push_back({.cookie = item.cookie, .name = {}, .attributes = item.attributes});
+    items.push_back(
+        {.cookie = item.cookie, .name = {}, .attributes = item.attributes, .was_linked = false});
     return true;
   }));
   ASSERT_EQ(items.size(), 3U);
@@ -50,6 +51,23 @@ TEST_F(NamespaceDirectoryTest, dot_and_dot_dot_come_first_with_their_inodes) {
   EXPECT_EQ(items[2].cookie, kFirstEntryCookie);
   EXPECT_EQ(items[2].attributes, stat(ino));
   EXPECT_EQ(read_all(dir), (Names{".", "..", "f"}));
+}
+
+TEST_F(NamespaceDirectoryTest, item_tells_whether_its_inode_has_had_several_names) {
+  const auto was_linked = [&] {
+    bool last = false;
+    EXPECT_TRUE(names().read_directory(kRootIno, kDotDotCookie, [&](const DirectoryItem& item) {
+      last = item.was_linked;
+      return true;
+    }));
+    return last;
+  };
+  const Ino ino = file(kRootIno, "a");
+  EXPECT_FALSE(was_linked());
+  ASSERT_TRUE(link(ino, kRootIno, "b"));
+  EXPECT_TRUE(was_linked());
+  ASSERT_TRUE(unlink(kRootIno, "b"));
+  EXPECT_TRUE(was_linked());
 }
 
 TEST_F(NamespaceDirectoryTest, root_is_its_own_parent) {
