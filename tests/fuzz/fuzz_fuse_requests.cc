@@ -303,7 +303,8 @@ class Mount {
     if (known == nodes_.end()) return;
     count = std::min(count, known->second);
     kernel_.tell(Request(FUSE_FORGET, node).add(fuse_forget_in{count}));
-    if ((known->second -= count) == 0) nodes_.erase(known);
+    known->second -= count;
+    if (known->second == 0) nodes_.erase(known);
   }
 
   // The root, or one that the kernel knows.
@@ -468,6 +469,7 @@ class Mount {
 
 // A coroutine that waits for the kernel is known to the kernel alone, and looks like a leak; what
 // the volume keeps is counted by Mount::clear().
+// NOLINTNEXTLINE(readability-identifier-naming): the sanitizer's name
 extern "C" const char* __asan_default_options() { return "detect_leaks=0"; }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
