@@ -40,11 +40,15 @@ missing_program() {
   done
 }
 
-# report_unit NAME PASSED FAILED: a suite that counts its own tests.
+# report_unit NAME PASSED FAILED SKIPPED REASON: a suite that counts its own tests.
 report_unit() {
   local i
-  for ((i = 0; i < $2; ++i)); do printf 'passed\t%s\t\n' "$1"; done >>"$RRAM_RESULTS"
-  for ((i = 0; i < $3; ++i)); do printf 'failed\t%s\t\n' "$1"; done >>"$RRAM_RESULTS"
+  if [[ $4 -gt 0 ]]; then echo "SKIP $1: $4 tests: $5"; fi
+  {
+    for ((i = 0; i < $2; ++i)); do printf 'passed\t%s\t\n' "$1"; done
+    for ((i = 0; i < $3; ++i)); do printf 'failed\t%s\t\n' "$1"; done
+    for ((i = 0; i < $4; ++i)); do printf 'skipped\t%s: %s tests\t%s\n' "$1" "$4" "$5"; done
+  } >>"$RRAM_RESULTS"
 }
 
 # run_check NAME COMMAND...: a check is a command; 77 means it cannot run here.
@@ -77,7 +81,9 @@ count_results() {
 list_not_passed() {
   cat "$@" | awk -F '\t' '
     $1 == "failed" { failed[$2]++ }
-    $1 == "skipped" { skipped[$3] = skipped[$3] (skipped[$3] == "" ? "" : ", ") $2 }
+    $1 == "skipped" && !seen[$2, $3]++ {
+      skipped[$3] = skipped[$3] (skipped[$3] == "" ? "" : ", ") $2
+    }
     END {
       for (name in failed) print "failed: " name
       for (reason in skipped) print "skipped (" reason "): " skipped[reason]

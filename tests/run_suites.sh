@@ -41,14 +41,15 @@ skip_reasons() {
 
 # report_gtest NAME JSON LOG STATUS START_MS
 report_gtest() {
-  local name=$1 report=$2 log=$3 status=$4 start=$5 ran skipped failed reason i
+  local name=$1 report=$2 log=$3 status=$4 start=$5 ran skipped failed reason
   read -r ran skipped failed < <(jq -r '
     [.testsuites[].testsuite[] | select(.status == "RUN")] |
     "\(length) \(map(select(.result == "SKIPPED")) | length) \(map(select(.failures)) | length)"
     ' "$report")
   # A program that crashed at its end has a report without a failure.
   if [[ $status -ne 0 && $failed -eq 0 ]]; then failed=1; fi
-  report_unit "$name" $((ran - skipped - failed)) "$failed"
+  reason=$(skip_reasons "$log" | paste -sd ';' | sed 's/;/; /g')
+  report_unit "$name" $((ran - skipped - failed)) "$failed" "$skipped" "${reason:-no reason given}"
   if [[ $failed -gt 0 ]]; then
     echo "FAIL $name: $failed of $ran tests"
     grep -B12 -E '^\[  FAILED  \]' "$log" | tail -n 40 | sed 's/^/    | /' || true
@@ -56,8 +57,6 @@ report_gtest() {
   else
     echo "PASS $name: $((ran - skipped)) tests ($(seconds_since_ms "$start"))"
   fi
-  reason=$(skip_reasons "$log" | paste -sd ';')
-  for ((i = 0; i < skipped; ++i)); do report_skip "$name" "${reason:-no reason given}"; done
 }
 
 run_suite() {
