@@ -79,6 +79,10 @@ Task<> Connection::converse() {
   while (session_.state() != ProviderSession::State::kClosed) {
     // A peer that asks without reading the answers waits.
     co_await AllSent{*this};
+    if (awaits_records_) {  // what comes now was not sealed by the peer, whoever sent it
+      carry_out(session_.on_closed());
+      break;
+    }
     if (session_.state() == ProviderSession::State::kClosed || session_.data_allowed()) break;
     const std::size_t wanted_bytes = std::min(buffer.size(), reader_.missing_bytes());
     const int received = co_await channel_->bytes().receive(std::span(buffer).first(wanted_bytes),
@@ -120,7 +124,10 @@ void Connection::carry_out(ProviderActions actions) {
 
 void Connection::act(SendFrame&& action) { send({std::move(action.bytes), {}}); }
 
-void Connection::act(const StartRecords& action) { send({{}, {}, action.keys}); }
+void Connection::act(const StartRecords& action) {
+  awaits_records_ = true;
+  send({{}, {}, action.keys});
+}
 
 void Connection::act(SendDescriptors&& action) {
   std::vector<int> descriptors;
@@ -307,8 +314,9 @@ Task<> Connection::send_outgoing() {
 }
 
 Task<bool> Connection::send_one(Outgoing next) {
-  if (next.records) {
-    const Status started = channel_->bytes().start_records(*next.records);
+  if (next.record_keys) {
+    const Status started = channel_->bytes().start_records(*next.record_keys);
+    if (started) awaits_records_ = false;
     co_return started.has_value();
   }
   if (next.descriptors.empty()) {

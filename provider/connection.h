@@ -75,7 +75,7 @@ class Connection {
   struct Outgoing {
     FrameBytes bytes;
     std::vector<int> descriptors;  // of segments of the lease, which outlive this connection
-    std::optional<RecordKeys> records = std::nullopt;  // set: what is queued behind is sealed
+    std::optional<RecordKeys> record_keys = std::nullopt;  // set: what is queued behind is sealed
   };
 
   // Resumes when nothing is being sent.
@@ -133,6 +133,7 @@ class Connection {
   bool may_reach_memory_ = false;  // join() has succeeded
   Departure departure_ = Departure::kClosed;
   bool is_peer_gone_ = false;
+  bool awaits_records_ = false;  // the session wants records, and the channel has none yet
 
   std::deque<Outgoing> outgoing_;
   bool is_sending_ = false;

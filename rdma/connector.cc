@@ -85,6 +85,8 @@ Task<Result<bool>> is_this_host(EventLoop& loop, Endpoint host, std::uint64_t de
   co_return true;
 }
 
+bool is_called_off(const LeaseOptions& options) { return options.call_off && *options.call_off; }
+
 // Same host, then verbs, then TCP.
 Task<MaybeLease> take_by_any(EventLoop& loop, Endpoint endpoint, LeaseOptions options,
                              std::vector<std::string>& notes) {
@@ -104,14 +106,14 @@ Task<MaybeLease> take_by_any(EventLoop& loop, Endpoint endpoint, LeaseOptions op
     socket.path = kDefaultSocketPath;
     options.timeout_ms = left_ms(loop, deadline_ns);
     MaybeLease lease = co_await take_over_unix(loop, socket, options, notes);
-    if (lease) co_return std::move(lease);
+    if (lease || is_called_off(options)) co_return std::move(lease);
     notes.push_back(fmt::format("not shm: {}", lease.error().message));
   }
   // Half of the time at most: a host without RDMA may not answer at all.
   endpoint.scheme = Scheme::kVerbs;
   options.timeout_ms = std::max<std::uint64_t>(left_ms(loop, deadline_ns) / 2, 1);
   MaybeLease by_verbs = co_await take_by_verbs(loop, endpoint, options);
-  if (by_verbs) co_return std::move(by_verbs);
+  if (by_verbs || is_called_off(options)) co_return std::move(by_verbs);
   notes.push_back(fmt::format("not verbs: {}", by_verbs.error().message));
   endpoint.scheme = Scheme::kTcp;
   // As much again, though the provider may have had RDMA wait for longer.

@@ -67,12 +67,13 @@ void Lane::refuse(Operation& operation, ErrorCode reason) {
   operation.group->on_completed(operation);
 }
 
-void Lane::mark_broken(Error reason) {
+void Lane::mark_broken(Error reason, Strays strays) {
   if (broken_) return;
   broken_ = std::move(reason);
   // Before the first of them is told that it failed: what is written after that may not be
   // overtaken.
-  if (writes_in_flight_ > 0 && identity_.fence) identity_.fence->raise(identity_.number);
+  const bool has_strays = strays == Strays::kPossible && writes_in_flight_ > 0;
+  if (has_strays && identity_.fence) identity_.fence->raise(identity_.number);
   loop_.post([this, alive = alive_] {
     if (!*alive) return;
     // The handler may close and even destroy the lane, and with it the handler.

@@ -194,6 +194,9 @@ class Lane {
 
   [[nodiscard]] const LaneStats& stats() const { return stats_; }
 
+  // Whether something that was sent may still reach the provider after the lane has broken.
+  enum class Strays : std::uint8_t { kPossible, kNone };
+
   // Completes `operation`, which was counted into its group but has no lane to go to.
   static void refuse(Operation& operation, ErrorCode reason);
 
@@ -211,7 +214,7 @@ class Lane {
 
   // From now on submit() fails. The first reason stays. The implementation then fails what is in
   // flight, when nothing can touch the buffers any more.
-  void mark_broken(Error reason);
+  void mark_broken(Error reason, Strays strays = Strays::kPossible);
 
  private:
   EventLoop& loop_;

@@ -577,6 +577,11 @@ RequesterActions RequesterSession::fail_with(WireError code, ErrorCode own_code,
   if (state_ == State::kClosed) {
     return {};
   }
+  // Between its last AUTH frame and the provider's a requester with records has nothing to say: the
+  // provider may expect records already.
+  if (state_ == State::kAuth && options_.wants_records) {
+    return close_with(own_code, text, false);
+  }
   RequesterActions actions = one(SendFrame{encode_error(code, text)});
   append(actions, close_with(own_code, text, false));
   return actions;

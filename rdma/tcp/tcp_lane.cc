@@ -10,6 +10,7 @@
 #include <span>
 #include <utility>
 
+#include "base/backoff.h"
 #include "rdma/tcp/scatter.h"
 
 namespace rram {
@@ -18,6 +19,11 @@ namespace {
 
 // How often deadlines are looked at while Operations are in flight.
 constexpr std::uint64_t kTickNs = kDeadlineCheckMs * 1'000'000 / 2;
+
+constexpr std::uint64_t kNsPerMs = 1'000'000;
+// Between two attempts to take the next connection.
+constexpr std::uint64_t kFirstPauseMs = 5;
+constexpr std::uint64_t kLongestPauseMs = 200;
 
 // What is still queued in this host for a broken connection must not reach the provider later.
 void drop_unsent_on_close(int socket) {
@@ -80,7 +86,7 @@ Status TcpLane::seal_next() {
     if (!sealed) {
       return fail(sealed.error().code, fmt::format("{}: {}", peer_, sealed.error().message));
     }
-    sealed_bytes_ = *sealed;
+    stream_bytes_in_records_ = *sealed;
   }
   const std::span<const std::byte> unsent = records.unsent();
   sealed_part_ = {const_cast<std::byte*>(unsent.data()), unsent.size()};
@@ -97,7 +103,7 @@ void TcpLane::on_send_end(std::int32_t result, std::uint32_t /*flags*/) {
   auto sent_bytes = static_cast<std::size_t>(result);
   if (sealing_.records) {
     sealing_.records->on_sent(sent_bytes);
-    sent_bytes = sealing_.records->has_unsent() ? 0 : std::exchange(sealed_bytes_, 0);
+    sent_bytes = sealing_.records->has_unsent() ? 0 : std::exchange(stream_bytes_in_records_, 0);
   }
   stream_.on_sent(sent_bytes);
   deliver_finished();
@@ -232,7 +238,8 @@ void TcpLane::on_tick() {
 
 void TcpLane::break_lane(Error reason) {
   if (is_broken()) return;
-  mark_broken(std::move(reason));
+  // Between two connections everything that was sent has been answered.
+  mark_broken(std::move(reason), renewal_ == Renewal::kLeaving ? Strays::kNone : Strays::kPossible);
   drop_unsent_on_close(socket_.get());
   end_what_is_under_way();
   on_end_while_leaving();
@@ -275,6 +282,8 @@ void TcpLane::begin_renewal_if_due() {
   if (is_broken() || renewal_ == Renewal::kLeaving) return;
   if (sealing_.records->records() >= sealing_.records_before_renewal) renewal_ = Renewal::kDraining;
   if (renewal_ != Renewal::kDraining || !stream_.is_empty() || renewing_.is_closed()) return;
+  // The provider is saying something that nobody asked for: the lane is about to break.
+  if (!stream_.is_between_frames()) return;
   renewal_ = Renewal::kLeaving;
   spawn(renewing_, renew());
 }
@@ -286,12 +295,23 @@ Task<> TcpLane::renew() {
   co_await loop().resume_here();
   if (is_broken()) co_return;
   socket_.reset();
-  Result<SealedConnection> fresh = co_await sealing_.reopen();
-  if (is_broken()) co_return;
-  if (!fresh) {
-    break_lane(std::move(fresh.error()));
-  } else {
-    go_on_with(std::move(*fresh));
+  // The connection that was left was good: what an established one would have outlived must not
+  // fail anybody.
+  const std::uint64_t give_up_ns = loop().now_ns() + sealing_.patience_ms * kNsPerMs;
+  Backoff backoff(kFirstPauseMs, kLongestPauseMs);
+  for (;;) {
+    Result<SealedConnection> fresh = co_await sealing_.reopen();
+    if (is_broken()) co_return;
+    if (fresh) {
+      go_on_with(std::move(*fresh));
+      co_return;
+    }
+    if (fresh.error().code == ErrorCode::kLost || loop().now_ns() >= give_up_ns) {
+      break_lane(std::move(fresh.error()));
+      co_return;
+    }
+    co_await backoff.pause(loop(), renewing_);
+    if (is_broken()) co_return;
   }
 }
 

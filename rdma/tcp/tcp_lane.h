@@ -44,6 +44,7 @@ struct SealedConnection {
 struct Sealing {
   std::unique_ptr<RecordStream> records;  // null: none
   std::uint64_t records_before_renewal = 0;
+  std::uint64_t patience_ms = 0;  // how long the lane tries to take the next connection
   // A connection in this lane's place, for the same thread; the one before it is closed.
   std::function<Task<Result<SealedConnection>>()> reopen;
 };
@@ -148,9 +149,10 @@ class TcpLane final : public Lane, private Flusher {
   std::coroutine_handle<> quiet_waiter_;  // in close() or in renew(): never both
 
   Sealing sealing_;
-  iovec sealed_part_{};           // what is sent, where there are records
-  iovec sealed_room_{};           // and received
-  std::size_t sealed_bytes_ = 0;  // of the stream, in records that have not all left
+  iovec sealed_part_{};  // what is sent, where there are records
+  iovec sealed_room_{};  // and received
+  // Of the stream, in records that have not all left.
+  std::size_t stream_bytes_in_records_ = 0;
   enum class Renewal : std::uint8_t {
     kNone,
     kDraining,  // what is in the stream is finished first

@@ -23,6 +23,7 @@ Task<Result<std::unique_ptr<Lane>>> TcpLease::open_lane(EventLoop& loop, std::ui
   sealing.records_before_renewal = records_before_renewal_;
   // Operations wait for it, and so does close(): no longer than for their deadlines.
   const TimeLimit renewal_limit{limit.timeout_ms};
+  sealing.patience_ms = timeout_ms_;
   sealing.reopen = [=, this, &loop] { return open_sealed(loop, lane, renewal_limit); };
   co_return std::make_unique<TcpLane>(loop, channel.take_socket(), provider_text(),
                                       std::move(data->identity), std::move(sealing));

@@ -26,11 +26,13 @@ class TcpLease final : public ControlledLease {
   TcpLease(std::unique_ptr<ControlConnection> control, const LeaseOptions& options)
       : ControlledLease(std::move(control)),
         has_tls_(options.tls),
+        timeout_ms_(options.timeout_ms),
         records_before_renewal_(options.records_before_renewal) {}
 
   Task<Result<SealedConnection>> open_sealed(EventLoop& loop, std::uint64_t lane, TimeLimit limit);
 
   const bool has_tls_;
+  const std::uint64_t timeout_ms_;
   const std::uint64_t records_before_renewal_;
 };
 

@@ -1,6 +1,7 @@
 // What somebody on the way can do to a connection that travels in records: hear nothing, change
 // nothing, and nothing but end it.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include <atomic>
 #include <cstddef>
@@ -354,6 +355,38 @@ TEST_F(ProviderRecordsTest, who_takes_the_wish_for_tls_out_on_the_way_gets_no_co
     EXPECT_FALSE(man.heard(FrameType::kLeaseGrant)) << each.what;
   }
   EXPECT_EQ(server_->stats().leases, 0U);
+}
+
+// ---- speaking before the records begin ----------------------------------------------------------
+
+void pass_frame(RawRequester& from, RawRequester& to, const FrameBytes& forged = {}) {
+  const std::optional<RawFrame> frame = from.receive();
+  ASSERT_TRUE(frame);
+  FrameBytes bytes = encode_frame(frame->header.type, frame->header.tag, frame->body);
+  bytes.insert(bytes.end(), forged.begin(), forged.end());
+  to.send(bytes);
+}
+
+TEST_F(ProviderRecordsTest, what_is_slipped_in_behind_a_proof_is_not_read) {
+  start();
+  for (int i = 0; i < 10; ++i) {
+    const FakeProvider man([&](RawRequester& requester) {
+      RawRequester real(tcp());
+      pass_frame(requester, real);  // HELLO
+      pass_frame(real, requester);
+      pass_frame(requester, real);  // AUTH
+      pass_frame(real, requester);
+      // The last word of the proof, a wish of his own, and nobody who could take the answer.
+      const linger reset{1, 0};
+      ::setsockopt(real.fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+      pass_frame(requester, real, encode(7, LeaseRequest{}));
+      real.close();
+    });
+    EXPECT_FALSE(take(man.endpoint(), lease_options(true)));
+    run_for_ms(*loop_, 20);
+    // A lease would be kept for the grace time.
+    ASSERT_EQ(server_->stats().leases, 0U);
+  }
 }
 
 TEST_F(ProviderRecordsTest, a_provider_that_requires_tls_takes_nobody_without_it_over_tcp) {
