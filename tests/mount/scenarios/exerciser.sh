@@ -1,15 +1,15 @@
 # shellcheck shell=bash disable=SC2034
 # The random exerciser: operations of several processes and threads, every byte, name, attribute and
 # lock against an oracle. Nothing may be left of them afterwards.
-# EXERCISER_OPERATIONS, EXERCISER_SEED and EXERCISER_OPTIONS choose another run.
+# A million in a full run. EXERCISER_OPERATIONS, EXERCISER_SEED and EXERCISER_OPTIONS choose another run.
 matrix=all
 limit_s=600
 key=yes
 
 operations() {
-  local full=200000
-  [[ $TRANSPORT.$FRONT_END == tcp.io_uring ]] || full=60000
-  [[ $RUN_MODE == full ]] || full=$((full / 4))
+  local full=300000
+  [[ $TRANSPORT.$FRONT_END == tcp.io_uring ]] || full=140000
+  [[ $RUN_MODE == full ]] || full=$((full / 8))
   echo "${EXERCISER_OPERATIONS:-$full}"
 }
 
