@@ -1,7 +1,6 @@
 #include "fusefs/volume.h"
 
 #include <algorithm>
-#include <cassert>
 #include <utility>
 
 #include "base/range_check.h"
@@ -340,15 +339,18 @@ std::unexpected<Error> Volume::no_space() const {
 
 void Volume::commit_moves(Ino ino, WritePlan& plan) {
   const std::lock_guard lock(mutex_);
+  const auto found = blocks_.find(ino);
+  if (found == blocks_.end()) return;  // what the plan holds goes back with end_write()
   BlockList freed;
-  blocks_of(ino).commit_moves(plan, freed);
+  found->second.commit_moves(plan, freed);
   retire(freed);
 }
 
 Status Volume::commit_write(Ino ino, const WritePlan& plan, std::uint64_t end_offset,
                             Timestamp now) {
   const std::lock_guard lock(mutex_);
-  if (plan.has_unwritten) blocks_of(ino).commit_write(plan, space_);
+  const auto found = blocks_.find(ino);
+  if (plan.has_unwritten && found != blocks_.end()) found->second.commit_write(plan, space_);
   Result<Outcome> extended = namespace_.apply(Extend{ino, end_offset, now});
   if (!extended) return std::unexpected(std::move(extended.error()));
   return {};
@@ -356,7 +358,7 @@ Status Volume::commit_write(Ino ino, const WritePlan& plan, std::uint64_t end_of
 
 void Volume::note_failed_write(Ino ino) {
   const std::lock_guard lock(mutex_);
-  unclean_tails_.insert(ino);
+  if (blocks_.contains(ino)) unclean_tails_.insert(ino);
 }
 
 std::optional<Piece> Volume::unclean_tail(Ino ino) {
@@ -472,10 +474,11 @@ void Volume::unreserve(std::uint64_t granules) {
 Result<IoTicket> Volume::begin_allocation(Ino ino, std::uint64_t offset, std::uint64_t length,
                                           SpaceReservation& reservation, WritePlan& plan) {
   const std::lock_guard lock(mutex_);
+  // The kernel may have given the file up since its space was reserved.
+  if (Status good = check_range(ino, offset, length); !good) return std::unexpected(good.error());
   FileBlocks& blocks = blocks_of(ino);
-  // Nobody can come between: it is reserved, or it is in the file.
   const std::uint64_t granules = blocks.missing_granules(offset, length, geometry_);
-  assert(granules <= reservation.granules_);
+  if (granules > reservation.granules_) return fail(ErrorCode::kNoSpace);
   reservation.granules_ -= granules;
   space_.unreserve(granules);
   return plan_write(blocks, offset, length, plan);

@@ -186,9 +186,9 @@ class Volume {
 
   // Space without data (exclusive gate), in steps of step_bytes(). First missing_bytes() of each
   // step; their sum is reserved, or nothing has changed (errors as begin_write()); then
-  // begin_allocation() of each step, which fails only where a provider has gone or the memory for
-  // block maps has come to its end meanwhile; and then commit_moves() and end_write() as for a
-  // write.
+  // begin_allocation() of each step, which fails only where a provider or the file has gone or the
+  // memory for block maps has come to its end meanwhile; and then commit_moves() and end_write() as
+  // for a write.
   [[nodiscard]] std::uint64_t step_bytes(std::uint64_t offset, std::uint64_t length) const;
   Result<std::uint64_t> missing_bytes(Ino ino, std::uint64_t offset, std::uint64_t length);
   Result<SpaceReservation> reserve(std::uint64_t bytes);

@@ -509,6 +509,37 @@ TEST_F(FileIoHugeTest, an_allocation_that_does_not_fit_changes_nothing) {
   EXPECT_TRUE(allocate(ino_, total - 2 * 8192).has_value());
 }
 
+// The kernel may give a file up (FORGET) while the daemon still works on it.
+TEST_F(FileIoHugeTest, a_file_that_is_gone_takes_no_space) {
+  const std::uint64_t free = free_bytes();
+  {
+    Result<SpaceReservation> held = volume_->reserve(kHugeBytes / 2);
+    ASSERT_TRUE(held.has_value());
+    WritePlan plan;
+    EXPECT_EQ(volume_->begin_allocation(ino_, 0, kHugeBytes, *held, plan).error().code,
+              ErrorCode::kNoSpace)
+        << "more than was reserved";
+    remove("huge", ino_);
+    EXPECT_EQ(volume_->begin_allocation(ino_, 0, kStepBytes, *held, plan).error().code,
+              ErrorCode::kStale);
+  }
+  EXPECT_EQ(free_bytes(), free);
+}
+
+TEST_F(FileIoTest, a_write_to_a_file_that_is_gone_ends_without_a_trace) {
+  const Ino ino = make_file("f");
+  ASSERT_TRUE(write(0, ino, 0, std::vector<std::byte>(5000, std::byte{1})).has_value());
+  WritePlan plan;
+  const auto start = volume_->begin_write(ino, 0, 300'000, GateMode::kExclusive, plan);
+  ASSERT_TRUE(start.has_value());
+  remove("f", ino);
+  volume_->commit_moves(ino, plan);
+  EXPECT_EQ(volume_->commit_write(ino, plan, 300'000, {}).error().code, ErrorCode::kStale);
+  volume_->note_failed_write(ino);
+  volume_->end_write(plan, *start->ticket);
+  EXPECT_EQ(volume_->figures().free_bytes, volume_->figures().total_bytes);
+}
+
 class FileIoMemoryTest : public FileIoHugeTest {
  protected:
   static constexpr std::uint64_t kMetadataBytes = 200'000;
