@@ -51,7 +51,7 @@ void Volume::count_maps() { namespace_.set_bytes_besides(map_bytes_ + flat_table
 
 bool Volume::is_memory_full() {
   count_maps();
-  return namespace_.usage().memory_bytes >= max_memory_bytes_;
+  return namespace_.usage().memory_bytes + deleted_map_bytes_ >= max_memory_bytes_;
 }
 
 Result<FileStat> Volume::apply(const Record& record) {
@@ -118,8 +118,9 @@ Result<Attributes> Volume::attributes(Ino ino) {
 
 bool Volume::forget(Ino ino, std::uint64_t count) {
   const std::lock_guard lock(mutex_);
+  const bool was_idle = deleted_.empty();
   if (const std::optional<Ino> destroyed = namespace_.forget(ino, count)) destroy(*destroyed);
-  return !deleted_.empty();
+  return was_idle && !deleted_.empty();
 }
 
 void Volume::note_access(const Attributes& attributes, std::optional<Timestamp> accessed_at) {
@@ -183,10 +184,12 @@ VolumeFigures Volume::figures() {
           geometry_.granule_bytes(), namespace_.usage()};
 }
 
-bool Volume::has_quarantined_blocks() {
+SpaceComing Volume::space_coming() {
   const std::lock_guard lock(mutex_);
   free_safe_blocks();
-  return quarantine_.held_bytes() > 0 || !deleted_.empty();
+  if (!deleted_.empty() || quarantine_.has_safe_blocks()) return SpaceComing::kAtOnce;
+  const bool is_held = quarantine_.held_bytes() > 0 || space_.is_overbooked();
+  return is_held ? SpaceComing::kAfterIo : SpaceComing::kNone;
 }
 
 // --- Blocks --------------------------------------------------------------------------------------
@@ -207,24 +210,37 @@ void Volume::destroy(Ino ino) {
   const auto found = blocks_.find(ino);
   if (found == blocks_.end()) return;
   deleted_bytes_ += found->second.allocated_bytes(geometry_);
+  const std::uint64_t map_bytes = memory_bytes(found->second);
+  map_bytes_ -= map_bytes;
+  deleted_map_bytes_ += map_bytes;
   deleted_.push_back(std::move(found->second));
   blocks_.erase(found);
   shrink_if_sparse(blocks_);
   free_safe_blocks();
 }
 
+// A file counts as one block more: there may be any number that have none.
 void Volume::drop_step() {
-  if (deleted_.empty()) return;
+  std::size_t left = kBlocksPerHold;
+  while (left > 0 && !deleted_.empty()) left -= std::min(left, drop_front(left) + 1);
+}
+
+// The answer is how many blocks were freed.
+std::size_t Volume::drop_front(std::size_t max_blocks) {
   FileBlocks& file = deleted_.front();
   const std::uint64_t before_bytes = file.allocated_bytes(geometry_);
   BlockList freed;
   const bool is_done = [&] {
-    const MemoryCount count(map_bytes_, file);
-    return file.truncate(0, geometry_, freed, kBlocksPerHold);
+    const MemoryCount count(deleted_map_bytes_, file);
+    return file.truncate(0, geometry_, freed, max_blocks);
   }();
   deleted_bytes_ -= before_bytes - file.allocated_bytes(geometry_);
-  if (is_done) deleted_.pop_front();
+  if (is_done) {
+    deleted_map_bytes_ -= memory_bytes(file);
+    deleted_.pop_front();
+  }
   for (const Block& block : freed) quarantine_.retire(block);
+  return freed.size();
 }
 
 bool Volume::drop_deleted() {

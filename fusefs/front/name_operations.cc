@@ -44,7 +44,7 @@ void forget_all(fuse_req_t req, std::span<const fuse_forget_data> forgets) {
   const FileIo io = operations_of(req).io(request.slot().worker());
   bool has_more = false;
   for (const fuse_forget_data& forget : forgets) {
-    has_more = io.volume.forget(forget.ino, forget.nlookup);
+    has_more |= io.volume.forget(forget.ino, forget.nlookup);
   }
   std::move(request).reply_nothing();
   if (has_more) spawn(io.worker.running(), drop_deleted(io));
