@@ -120,7 +120,7 @@ class Volume {
   // answered, and would take it off twice where a listing made after the unlinking came before
   // that answer. The count would be wrong for good, 0 for a file that is there. It looks such names
   // up one by one.
-  static bool tells_of_inode(const DirectoryItem& item) { return !item.was_linked; }
+  static bool tells_of_inode(const DirectoryItem& item) { return !item.attributes.was_linked; }
   // `visit` is called under the lock and must only compute. True from `visit` with
   // `counts_lookups`: the kernel has been told of the inode, if it is told of such (not of "." and
   // "..").

@@ -63,7 +63,7 @@ void on_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* /*file*/) {
   FuseRequest request(req);
   const Result<FileStat> file = operations_of(req).volume().stat(ino);
   if (!file) return std::move(request).reply_error(file.error());
-  std::move(request).reply_attributes(to_stat(*file), kForeverSeconds);
+  std::move(request).reply_attributes(to_stat(*file), attributes_timeout_seconds(file->attributes));
 }
 
 void on_readlink(fuse_req_t req, fuse_ino_t ino) {
