@@ -105,28 +105,45 @@ Task<Result<WriteOutcome>> write_once(FileIo io, Ino ino, std::uint64_t offset,
   co_return WriteOutcome::kWritten;
 }
 
-// Retries what found no space, once the deleted is free again.
+// Retries what found no space, once the deleted is free again. Belongs to the coroutine whose `io`
+// it is given.
 class SpaceWait {
  public:
+  explicit SpaceWait(FileIo& io) : io_(io) {}
+
   // True: space may have come back, try again. Forgets are drained once; then as long as blocks are
-  // in the quarantine there is something to wait for, until the request must be answered.
-  Task<bool> wait(FileIo io) {
-    if (io.worker.is_overdue(io.deadline_ns)) co_return false;
-    if (!has_drained_) {
-      has_drained_ = true;
-      co_await settle_space(io);
+  // on their way back there is something to wait for. Where others hold them, until the request
+  // must be answered; where they are many, as long as it takes: the deadline is put off.
+  Task<bool> wait() {
+    if (!std::exchange(has_drained_, true)) {
+      co_await settle_space(io_);
       co_return true;
     }
-    if (!io.volume.has_quarantined_blocks()) {
+    const SpaceComing coming = io_.volume.space_coming();
+    if (coming == SpaceComing::kNone) {
       // They may have become free between the attempt and this look: one more attempt decides.
       co_return !std::exchange(has_seen_none_, true);
     }
     has_seen_none_ = false;
-    co_await io.worker.loop().sleep_ms(kQuarantineCheckMs);
+    if (coming == SpaceComing::kAtOnce) {
+      co_await let_others_go_on();
+      co_return true;
+    }
+    if (io_.worker.is_overdue(io_.deadline_ns)) co_return false;
+    co_await io_.worker.loop().sleep_ms(kQuarantineCheckMs);
     co_return true;
   }
 
  private:
+  Task<> let_others_go_on() {
+    EventLoop& loop = io_.worker.loop();
+    const std::uint64_t before_ns = loop.running_ns();
+    co_await loop.resume_here();
+    const std::uint64_t passed_ns = loop.running_ns() - before_ns;
+    io_.deadline_ns += std::min(passed_ns, UINT64_MAX - io_.deadline_ns);
+  }
+
+  FileIo& io_;
   bool has_drained_ = false;
   bool has_seen_none_ = false;
 };
@@ -135,7 +152,7 @@ Task<Result<std::size_t>> write_when_placed(FileIo io, Ino ino, std::uint64_t of
                                             std::span<std::byte> data, bool may_be_short,
                                             Timestamp now) {
   GateMode mode = GateMode::kShared;
-  SpaceWait space_wait;
+  SpaceWait space_wait(io);
   for (;;) {
     const Result<WriteOutcome> outcome = co_await write_once(io, ino, offset, data, mode, now);
     if (outcome) {
@@ -144,7 +161,7 @@ Task<Result<std::size_t>> write_when_placed(FileIo io, Ino ino, std::uint64_t of
       continue;
     }
     if (outcome.error().code != ErrorCode::kNoSpace) co_return std::unexpected(outcome.error());
-    const bool try_again = co_await space_wait.wait(io);
+    const bool try_again = co_await space_wait.wait();
     if (try_again) continue;
     const std::uint64_t placeable =
         may_be_short ? io.volume.placeable_bytes(ino, offset, data.size()) : 0;
@@ -154,9 +171,10 @@ Task<Result<std::size_t>> write_when_placed(FileIo io, Ino ino, std::uint64_t of
 }
 
 // All that the range lacks, as one: an allocation finds room for all of it or changes nothing. The
-// caller is alone with the file.
+// caller is alone with the file, and who waits for that has a deadline too: this ends with its own.
 Task<Result<SpaceReservation>> reserve_missing(FileIo io, Ino ino, std::uint64_t offset,
                                                std::uint64_t length) {
+  const std::uint64_t deadline_ns = io.deadline_ns;
   std::uint64_t missing_bytes = 0;
   for (const std::uint64_t end = offset + length; offset < end;) {
     const std::uint64_t step = io.volume.step_bytes(offset, end - offset);
@@ -165,16 +183,18 @@ Task<Result<SpaceReservation>> reserve_missing(FileIo io, Ino ino, std::uint64_t
     missing_bytes += *missing;
     offset += step;
     if (offset < end) co_await io.worker.loop().resume_here();
+    if (io.worker.is_overdue(deadline_ns)) co_return io_failure(ErrorCode::kTimedOut);
   }
-  SpaceWait space_wait;
-  for (;;) {
+  SpaceWait space_wait(io);
+  while (!io.worker.is_overdue(deadline_ns)) {
     Result<SpaceReservation> reservation = io.volume.reserve(missing_bytes);
     if (reservation || reservation.error().code != ErrorCode::kNoSpace) {
       co_return std::move(reservation);
     }
-    const bool try_again = co_await space_wait.wait(io);
+    const bool try_again = co_await space_wait.wait();
     if (!try_again) co_return std::unexpected(reservation.error());
   }
+  co_return io_failure(ErrorCode::kTimedOut);
 }
 
 Task<Status> allocate_step(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t length,
@@ -253,7 +273,10 @@ Task<Result<FileStat>> truncate_file(FileIo io, SetAttributes change) {
 }
 
 Task<> drop_deleted(FileIo io) {
-  while (io.volume.drop_deleted()) co_await io.worker.loop().resume_here();
+  // At the end of the mount all of it goes at once, with the volume.
+  while (!io.worker.running().is_closed() && io.volume.drop_deleted()) {
+    co_await io.worker.loop().resume_here();
+  }
 }
 
 Task<Status> allocate_range(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t length,
@@ -273,7 +296,9 @@ Task<Status> allocate_range(FileIo io, Ino ino, std::uint64_t offset, std::uint6
     const Status allocated = co_await allocate_step(io, ino, offset, step, *reservation);
     if (!allocated) co_return allocated;
     offset += step;
-    if (offset < end) co_await io.worker.loop().resume_here();
+    if (offset == end) break;
+    co_await io.worker.loop().resume_here();
+    if (io.worker.is_overdue(io.deadline_ns)) co_return fail(ErrorCode::kTimedOut);
   }
   const WritePlan nothing_written;
   co_return io.volume.commit_write(ino, nothing_written, keeps_size ? 0 : end, now);

@@ -50,10 +50,12 @@ struct FileIo {
   std::uint64_t deadline_ns;
 };
 
-// Resumes when what was deleted before the call is free space again.
+// Resumes when the kernel's forgets of what was deleted before the call are carried out: all of
+// that counts as free (Volume::figures()), and is so once its blocks are dropped and unused.
 Task<> settle_space(FileIo io);
 
-// Frees the blocks of what was deleted, in steps between which others have their turn.
+// Frees the blocks of what was deleted, in steps between which others have their turn, until the
+// worker's work is to end.
 Task<> drop_deleted(FileIo io);
 
 // The bytes read: min(buffer.size(), size - offset), 0 at the end of the file.
@@ -71,8 +73,10 @@ Task<Result<std::size_t>> write_file(FileIo io, Ino ino, std::uint64_t offset,
 Task<Result<FileStat>> truncate_file(FileIo io, SetAttributes change);
 
 // fallocate(2): space for the range without changing what it reads as; the file grows to its end
-// unless `keeps_size`. kNoSpace: nothing has changed. Where it fails because a provider goes in the
-// middle, some of the range keeps its new space.
+// unless `keeps_size`. Where there is not enough space in the beginning, kNoSpace: nothing has
+// changed. Where it fails in the middle, some of the range keeps its new space: a provider has
+// gone, the memory for block maps has come to its end (kNoSpace, too), or the request is overdue
+// (kTimedOut): writes to the file wait for this to end, and their deadlines follow its own.
 Task<Status> allocate_range(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t length,
                             bool keeps_size, Timestamp now);
 

@@ -1,7 +1,6 @@
 #include "fusefs/volume.h"
 
 #include <algorithm>
-#include <cassert>
 #include <utility>
 
 #include "base/range_check.h"
@@ -52,7 +51,7 @@ void Volume::count_maps() { namespace_.set_bytes_besides(map_bytes_ + flat_table
 
 bool Volume::is_memory_full() {
   count_maps();
-  return namespace_.usage().memory_bytes >= max_memory_bytes_;
+  return namespace_.usage().memory_bytes + deleted_map_bytes_ >= max_memory_bytes_;
 }
 
 Result<FileStat> Volume::apply(const Record& record) {
@@ -119,8 +118,9 @@ Result<Attributes> Volume::attributes(Ino ino) {
 
 bool Volume::forget(Ino ino, std::uint64_t count) {
   const std::lock_guard lock(mutex_);
+  const bool was_idle = deleted_.empty();
   if (const std::optional<Ino> destroyed = namespace_.forget(ino, count)) destroy(*destroyed);
-  return !deleted_.empty();
+  return was_idle && !deleted_.empty();
 }
 
 void Volume::note_access(const Attributes& attributes, std::optional<Timestamp> accessed_at) {
@@ -184,10 +184,12 @@ VolumeFigures Volume::figures() {
           geometry_.granule_bytes(), namespace_.usage()};
 }
 
-bool Volume::has_quarantined_blocks() {
+SpaceComing Volume::space_coming() {
   const std::lock_guard lock(mutex_);
   free_safe_blocks();
-  return quarantine_.held_bytes() > 0 || !deleted_.empty();
+  if (!deleted_.empty() || quarantine_.has_safe_blocks()) return SpaceComing::kAtOnce;
+  const bool is_held = quarantine_.held_bytes() > 0 || space_.is_overbooked();
+  return is_held ? SpaceComing::kAfterIo : SpaceComing::kNone;
 }
 
 // --- Blocks --------------------------------------------------------------------------------------
@@ -208,24 +210,37 @@ void Volume::destroy(Ino ino) {
   const auto found = blocks_.find(ino);
   if (found == blocks_.end()) return;
   deleted_bytes_ += found->second.allocated_bytes(geometry_);
+  const std::uint64_t map_bytes = memory_bytes(found->second);
+  map_bytes_ -= map_bytes;
+  deleted_map_bytes_ += map_bytes;
   deleted_.push_back(std::move(found->second));
   blocks_.erase(found);
   shrink_if_sparse(blocks_);
   free_safe_blocks();
 }
 
+// A file counts as one block more: there may be any number that have none.
 void Volume::drop_step() {
-  if (deleted_.empty()) return;
+  std::size_t left = kBlocksPerHold;
+  while (left > 0 && !deleted_.empty()) left -= std::min(left, drop_front(left) + 1);
+}
+
+// The answer is how many blocks were freed.
+std::size_t Volume::drop_front(std::size_t max_blocks) {
   FileBlocks& file = deleted_.front();
   const std::uint64_t before_bytes = file.allocated_bytes(geometry_);
   BlockList freed;
   const bool is_done = [&] {
-    const MemoryCount count(map_bytes_, file);
-    return file.truncate(0, geometry_, freed, kBlocksPerHold);
+    const MemoryCount count(deleted_map_bytes_, file);
+    return file.truncate(0, geometry_, freed, max_blocks);
   }();
   deleted_bytes_ -= before_bytes - file.allocated_bytes(geometry_);
-  if (is_done) deleted_.pop_front();
+  if (is_done) {
+    deleted_map_bytes_ -= memory_bytes(file);
+    deleted_.pop_front();
+  }
   for (const Block& block : freed) quarantine_.retire(block);
+  return freed.size();
 }
 
 bool Volume::drop_deleted() {
@@ -340,15 +355,18 @@ std::unexpected<Error> Volume::no_space() const {
 
 void Volume::commit_moves(Ino ino, WritePlan& plan) {
   const std::lock_guard lock(mutex_);
+  const auto found = blocks_.find(ino);
+  if (found == blocks_.end()) return;  // what the plan holds goes back with end_write()
   BlockList freed;
-  blocks_of(ino).commit_moves(plan, freed);
+  found->second.commit_moves(plan, freed);
   retire(freed);
 }
 
 Status Volume::commit_write(Ino ino, const WritePlan& plan, std::uint64_t end_offset,
                             Timestamp now) {
   const std::lock_guard lock(mutex_);
-  if (plan.has_unwritten) blocks_of(ino).commit_write(plan, space_);
+  const auto found = blocks_.find(ino);
+  if (plan.has_unwritten && found != blocks_.end()) found->second.commit_write(plan, space_);
   Result<Outcome> extended = namespace_.apply(Extend{ino, end_offset, now});
   if (!extended) return std::unexpected(std::move(extended.error()));
   return {};
@@ -356,7 +374,7 @@ Status Volume::commit_write(Ino ino, const WritePlan& plan, std::uint64_t end_of
 
 void Volume::note_failed_write(Ino ino) {
   const std::lock_guard lock(mutex_);
-  unclean_tails_.insert(ino);
+  if (blocks_.contains(ino)) unclean_tails_.insert(ino);
 }
 
 std::optional<Piece> Volume::unclean_tail(Ino ino) {
@@ -472,10 +490,11 @@ void Volume::unreserve(std::uint64_t granules) {
 Result<IoTicket> Volume::begin_allocation(Ino ino, std::uint64_t offset, std::uint64_t length,
                                           SpaceReservation& reservation, WritePlan& plan) {
   const std::lock_guard lock(mutex_);
+  // The kernel may have given the file up since its space was reserved.
+  if (Status good = check_range(ino, offset, length); !good) return std::unexpected(good.error());
   FileBlocks& blocks = blocks_of(ino);
-  // Nobody can come between: it is reserved, or it is in the file.
   const std::uint64_t granules = blocks.missing_granules(offset, length, geometry_);
-  assert(granules <= reservation.granules_);
+  if (granules > reservation.granules_) return fail(ErrorCode::kNoSpace);
   reservation.granules_ -= granules;
   space_.unreserve(granules);
   return plan_write(blocks, offset, length, plan);

@@ -55,6 +55,13 @@ struct FileMap {
   std::uint64_t next_hole = 0;             // the size, or the offset itself behind it, if none
 };
 
+// Whether space that is not free now may be so before long, without anybody deleting anything more.
+enum class SpaceComing : std::uint8_t {
+  kNone,
+  kAtOnce,   // what nobody uses is being freed, a step with every look
+  kAfterIo,  // whoever still reads or writes, or has reserved what cannot be had, must end first
+};
+
 // The right of a begun read or write to its blocks; from begin_*() to end_*().
 using IoTicket = Quarantine::Ticket;
 
@@ -67,7 +74,8 @@ class SpaceReservation;
 class Volume {
  public:
   // Of limits.max_memory_bytes, which the block maps of files count against too, names leave a part
-  // to the maps: what exists can be written when no more can be made.
+  // to the maps: what exists can be written when no more can be made. Maps of what was deleted keep
+  // nobody from making names.
   Volume(const Geometry& geometry, const NamespaceLimits& limits, const RootAttributes& root);
   ~Volume();
   Volume(const Volume&) = delete;
@@ -98,7 +106,7 @@ class Volume {
   Result<FileStat> stat(Ino ino);
   // The same without what the file's blocks occupy.
   Result<Attributes> attributes(Ino ino);
-  // True: blocks of what was deleted are left for drop_deleted().
+  // True: blocks of what was deleted are left for drop_deleted(), and no earlier answer said so.
   bool forget(Ino ino, std::uint64_t count);
   // A step of freeing the blocks of what was deleted. False: nothing is left to be done. Calls that
   // free or look for space take such a step, too.
@@ -112,7 +120,7 @@ class Volume {
   // answered, and would take it off twice where a listing made after the unlinking came before
   // that answer. The count would be wrong for good, 0 for a file that is there. It looks such names
   // up one by one.
-  static bool tells_of_inode(const DirectoryItem& item) { return !item.was_linked; }
+  static bool tells_of_inode(const DirectoryItem& item) { return !item.attributes.was_linked; }
   // `visit` is called under the lock and must only compute. True from `visit` with
   // `counts_lookups`: the kernel has been told of the inode, if it is told of such (not of "." and
   // "..").
@@ -125,8 +133,7 @@ class Volume {
   Result<std::string> xattr_names(Ino ino, bool with_trusted);
 
   VolumeFigures figures();
-  // Whether blocks are on their way back to the space: freed, but not yet safe.
-  bool has_quarantined_blocks();
+  SpaceComing space_coming();
 
   // --- Data --------------------------------------------------------------------------------------
 
@@ -186,9 +193,9 @@ class Volume {
 
   // Space without data (exclusive gate), in steps of step_bytes(). First missing_bytes() of each
   // step; their sum is reserved, or nothing has changed (errors as begin_write()); then
-  // begin_allocation() of each step, which fails only where a provider has gone or the memory for
-  // block maps has come to its end meanwhile; and then commit_moves() and end_write() as for a
-  // write.
+  // begin_allocation() of each step, which fails only where a provider or the file has gone or the
+  // memory for block maps has come to its end meanwhile; and then commit_moves() and end_write() as
+  // for a write.
   [[nodiscard]] std::uint64_t step_bytes(std::uint64_t offset, std::uint64_t length) const;
   Result<std::uint64_t> missing_bytes(Ino ino, std::uint64_t offset, std::uint64_t length);
   Result<SpaceReservation> reserve(std::uint64_t bytes);
@@ -225,6 +232,7 @@ class Volume {
   const FileBlocks* find_blocks(Ino ino) const;
   void destroy(Ino ino);
   void drop_step();
+  std::size_t drop_front(std::size_t max_blocks);
   void retire(const BlockList& freed);
   void free_safe_blocks();
 
@@ -239,7 +247,8 @@ class Volume {
   boost::unordered_flat_map<Ino, FileBlocks> blocks_;  // files that have had blocks
   std::deque<FileBlocks> deleted_;                     // what drop_step() has not come to yet
   std::uint64_t deleted_bytes_ = 0;                    // that these occupy
-  std::uint64_t map_bytes_ = 0;                        // heap of both
+  std::uint64_t map_bytes_ = 0;                        // heap of blocks_
+  std::uint64_t deleted_map_bytes_ = 0;                // heap of deleted_
   boost::unordered_flat_set<Ino> unclean_tails_;       // after a write that failed half way
   std::atomic<std::uint64_t> failed_writes_{0};
   std::uint32_t next_file_start_ = 0;

@@ -45,12 +45,16 @@ struct stat to_stat(const FileStat& file) {
   return to;
 }
 
+double attributes_timeout_seconds(const Attributes& attributes) {
+  return attributes.was_linked ? 0 : kForeverSeconds;
+}
+
 fuse_entry_param to_entry(const FileStat& file) {
   fuse_entry_param entry{};
   entry.ino = file.attributes.ino;
   entry.generation = file.attributes.generation;
   entry.attr = to_stat(file);
-  entry.attr_timeout = kForeverSeconds;
+  entry.attr_timeout = attributes_timeout_seconds(file.attributes);
   entry.entry_timeout = kForeverSeconds;
   return entry;
 }

@@ -18,7 +18,11 @@ Timestamp wall_clock_now();
 
 Timestamp to_timestamp(const timespec& time);
 struct stat to_stat(const FileStat& file);
-// With infinite timeouts.
+// How long the kernel may trust these attributes, in seconds: for ever, but not at all where the
+// file has had several names. It takes one off its own count of links when UNLINK is answered;
+// where an answer made after the unlinking came before that one, the count is one too low until it
+// asks again.
+double attributes_timeout_seconds(const Attributes& attributes);
 fuse_entry_param to_entry(const FileStat& file);
 struct statvfs to_statvfs(const VolumeFigures& figures);
 

@@ -115,7 +115,7 @@ SetAttributes to_change(Ino ino, const struct stat& wanted, int to_set, Timestam
 
 void answer_attributes(FuseRequest request, const Result<FileStat>& file) {
   if (!file) return std::move(request).reply_error(file.error());
-  std::move(request).reply_attributes(to_stat(*file), kForeverSeconds);
+  std::move(request).reply_attributes(to_stat(*file), attributes_timeout_seconds(file->attributes));
 }
 
 Task<> truncate_and_answer(FuseRequest request, FileIo io, SetAttributes change) {

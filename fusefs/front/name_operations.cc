@@ -44,7 +44,7 @@ void forget_all(fuse_req_t req, std::span<const fuse_forget_data> forgets) {
   const FileIo io = operations_of(req).io(request.slot().worker());
   bool has_more = false;
   for (const fuse_forget_data& forget : forgets) {
-    has_more = io.volume.forget(forget.ino, forget.nlookup);
+    has_more |= io.volume.forget(forget.ino, forget.nlookup);
   }
   std::move(request).reply_nothing();
   if (has_more) spawn(io.worker.running(), drop_deleted(io));
@@ -63,7 +63,7 @@ void on_getattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* /*file*/) {
   FuseRequest request(req);
   const Result<FileStat> file = operations_of(req).volume().stat(ino);
   if (!file) return std::move(request).reply_error(file.error());
-  std::move(request).reply_attributes(to_stat(*file), kForeverSeconds);
+  std::move(request).reply_attributes(to_stat(*file), attributes_timeout_seconds(file->attributes));
 }
 
 void on_readlink(fuse_req_t req, fuse_ino_t ino) {

@@ -50,6 +50,8 @@ class Space {
   // takes its memory with it, reserved or not.
   bool reserve(std::uint64_t granules);
   void unreserve(std::uint64_t granules);
+  // Whoever reserved will not find all of it, and give back what was found.
+  bool is_overbooked() const { return reserved_granules_ > free_granules_; }
 
   // Where a lease's granule is, and back.
   Place place_of(unsigned provider, std::uint64_t granule) const;

@@ -35,6 +35,7 @@ struct Attributes {
   std::uint32_t gid = 0;
   std::uint32_t nlink = 0;  // 0: unlinked, kept by an open handle or the kernel
   std::uint32_t rdev = 0;   // of character and block devices, as the kernel encodes it; else 0
+  bool was_linked = false;  // no directory, and has had several names at once
 
   bool operator==(const Attributes&) const = default;
 };

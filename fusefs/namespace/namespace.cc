@@ -77,7 +77,8 @@ Attributes Namespace::attributes_of(const Inode& inode) const {
           .uid = inode.uid,
           .gid = inode.gid,
           .nlink = inode.nlink,
-          .rdev = inode.extra ? inode.extra->rdev : 0};
+          .rdev = inode.extra ? inode.extra->rdev : 0,
+          .was_linked = inode.was_linked != 0};
 }
 
 // --- Questions -----------------------------------------------------------------------------------
@@ -126,24 +127,20 @@ Status Namespace::read_directory(Ino ino, std::uint64_t after_cookie,
     return std::unexpected(directory.error());
   }
   const Inode& inode = **directory;
-  if (after_cookie < kDotCookie && !visit({.cookie = kDotCookie,
-                                           .name = ".",
-                                           .attributes = attributes_of(inode),
-                                           .was_linked = false})) {
+  if (after_cookie < kDotCookie &&
+      !visit({.cookie = kDotCookie, .name = ".", .attributes = attributes_of(inode)})) {
     return {};
   }
   if (after_cookie < kDotDotCookie &&
       !visit({.cookie = kDotDotCookie,
               .name = "..",
-              .attributes = attributes_of(*inode.directory().parent()),
-              .was_linked = false})) {
+              .attributes = attributes_of(*inode.directory().parent())})) {
     return {};
   }
   inode.directory().for_each_after(after_cookie, [&](const DirectoryEntry& entry) {
     return visit({.cookie = entry.cookie(),
                   .name = entry.name(),
-                  .attributes = attributes_of(entry.inode()),
-                  .was_linked = entry.inode().was_linked != 0});
+                  .attributes = attributes_of(entry.inode())});
   });
   return {};
 }

@@ -45,8 +45,7 @@ struct RootAttributes {
 struct DirectoryItem {
   std::uint64_t cookie = 0;  // go on reading after this one with after_cookie = cookie
   std::string_view name;
-  Attributes attributes;    // of the inode that it names
-  bool was_linked = false;  // that inode, no directory, has had several names at once
+  Attributes attributes;  // of the inode that it names
 };
 
 // Answers false to stop. May call const functions and add_lookup() of the namespace, nothing else.

@@ -112,8 +112,8 @@ class Kernel {
     options.workers = 1;
     options.front_end = FrontEndKind::kDevFuse;
     options.fs_name = "fuzz";
-    Result<std::unique_ptr<Requester>> requester =
-        Requester::start(options, [this](const Status&) { ended_.set_value(); });
+    Result<std::unique_ptr<Requester>> requester = Requester::start(
+        options, [this](const Status&) { ended_.set_value(); }, [] { return false; });
     require(requester.has_value());
     requester_ = std::move(*requester);
     under_way_.emplace(unique_, kMaxTransferBytes);

@@ -235,7 +235,7 @@ class LocalFileSystem(unittest.TestCase):
             os.unlink(self.path(name))
         os.rmdir(self.dir)
 
-    def test_links_are_counted_right_while_others_list(self):
+    def test_links_are_counted_right_while_others_list_and_look(self):
         path = self.make("file")
         os.mkdir(self.path("other"))
 
@@ -244,16 +244,23 @@ class LocalFileSystem(unittest.TestCase):
             while True:
                 list(os.scandir(self.dir))
 
-        lister = Process(list_all)
-        lister.hear()
+        def look(say, _):
+            say(b"r")
+            while True:
+                os.stat(path)
+
+        others = [Process(list_all), Process(look)]
         try:
+            for process in others:
+                process.hear()
             for _ in range(3000):
                 os.link(path, self.path("other/link"))
                 os.unlink(self.path("other/link"))
-                self.assertEqual(os.stat(path).st_nlink, 1)
         finally:
-            os.kill(lister.pid, signal.SIGKILL)
-            lister.end()
+            for process in others:
+                os.kill(process.pid, signal.SIGKILL)
+                process.end()
+        self.assertEqual(os.stat(path).st_nlink, 1)
 
     def test_positions_in_a_directory_stay_good(self):
         for i in range(2000):

@@ -7,10 +7,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <functional>
+#include <future>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -509,6 +512,113 @@ TEST_F(FileIoHugeTest, an_allocation_that_does_not_fit_changes_nothing) {
   EXPECT_TRUE(allocate(ino_, total - 2 * 8192).has_value());
 }
 
+// The kernel may give a file up (FORGET) while the daemon still works on it.
+TEST_F(FileIoHugeTest, a_file_that_is_gone_takes_no_space) {
+  const std::uint64_t free = free_bytes();
+  {
+    Result<SpaceReservation> held = volume_->reserve(kHugeBytes / 2);
+    ASSERT_TRUE(held.has_value());
+    WritePlan plan;
+    EXPECT_EQ(volume_->begin_allocation(ino_, 0, kHugeBytes, *held, plan).error().code,
+              ErrorCode::kNoSpace)
+        << "more than was reserved";
+    remove("huge", ino_);
+    EXPECT_EQ(volume_->begin_allocation(ino_, 0, kStepBytes, *held, plan).error().code,
+              ErrorCode::kStale);
+  }
+  EXPECT_EQ(free_bytes(), free);
+}
+
+TEST_F(FileIoTest, a_write_to_a_file_that_is_gone_ends_without_a_trace) {
+  const Ino ino = make_file("f");
+  ASSERT_TRUE(write(0, ino, 0, std::vector<std::byte>(5000, std::byte{1})).has_value());
+  WritePlan plan;
+  const auto start = volume_->begin_write(ino, 0, 300'000, GateMode::kExclusive, plan);
+  ASSERT_TRUE(start.has_value());
+  remove("f", ino);
+  volume_->commit_moves(ino, plan);
+  EXPECT_EQ(volume_->commit_write(ino, plan, 300'000, {}).error().code, ErrorCode::kStale);
+  volume_->note_failed_write(ino);
+  volume_->end_write(plan, *start->ticket);
+  EXPECT_EQ(volume_->figures().free_bytes, volume_->figures().total_bytes);
+}
+
+TEST_F(FileIoHugeTest, an_allocation_that_is_overdue_changes_nothing) {
+  const std::uint64_t free = free_bytes();
+  request_deadline_ns_ = 1;
+  EXPECT_EQ(allocate(ino_, kHugeBytes).error().code, ErrorCode::kTimedOut);
+  EXPECT_EQ(allocated_bytes(), 0U);
+  EXPECT_EQ(free_bytes(), free);
+  EXPECT_EQ(volume_->stat(ino_)->attributes.size_bytes, 0U);
+}
+
+TEST_F(FileIoHugeTest, one_walk_frees_all_that_is_deleted) {
+  allocate_huge();
+  const Ino small = make_file("small");
+  ASSERT_TRUE(allocate(small, 5000).has_value());
+  ASSERT_TRUE(volume_->change(Unlink{kRootIno, "huge", {}}).has_value());
+  ASSERT_TRUE(volume_->change(Unlink{kRootIno, "small", {}}).has_value());
+  EXPECT_TRUE(volume_->forget(ino_, 1));
+  EXPECT_FALSE(volume_->forget(small, 1)) << "somebody is at it already";
+}
+
+TEST_F(FileIoHugeTest, many_small_files_are_dropped_together) {
+  std::vector<Ino> small(100);
+  for (std::size_t i = 0; i < small.size(); ++i) {
+    small[i] = make_file(fmt::format("small-{}", i));
+    ASSERT_TRUE(allocate(small[i], 5000).has_value());
+  }
+  allocate_huge();
+  remove("huge", ino_);
+  for (std::size_t i = 0; i < small.size(); ++i) remove(fmt::format("small-{}", i), small[i]);
+  std::size_t steps = small.size();  // each removal took one
+  while (volume_->drop_deleted()) ++steps;
+  EXPECT_LE(steps, kHugeBytes / kStepBytes + 10);
+}
+
+Task<bool> drop_until_closed(FileIo io) {
+  spawn(io.worker.running(), drop_deleted(io));
+  co_await io.worker.running().close();
+  co_return true;
+}
+
+TEST_F(FileIoHugeTest, the_end_of_a_mount_does_not_wait_for_the_deleted) {
+  allocate_huge();
+  remove("huge", ino_);
+  workers_[0]->run_blocking<bool>([&] { return drop_until_closed(io(0)); });
+  EXPECT_TRUE(volume_->drop_deleted()) << "all was dropped first";
+}
+
+TEST_F(FileIoHugeTest, space_that_will_come_back_is_waited_for) {
+  EXPECT_EQ(volume_->space_coming(), SpaceComing::kNone);
+  allocate_huge();
+  const IoTicket reading = volume_->begin_io();
+  remove("huge", ino_);
+  unsigned steps = 0;
+  while (volume_->space_coming() == SpaceComing::kAtOnce) ++steps;
+  EXPECT_GE(steps, kHugeBytes / kStepBytes - 5) << "no need to sleep between them";
+  EXPECT_EQ(volume_->space_coming(), SpaceComing::kAfterIo);
+  volume_->end_read(reading);
+  while (volume_->space_coming() == SpaceComing::kAtOnce) {
+  }
+  EXPECT_EQ(volume_->space_coming(), SpaceComing::kNone);
+}
+
+TEST_F(FileIoHugeTest, a_reservation_that_cannot_be_kept_is_waited_for) {
+  Result<SpaceReservation> reserved = volume_->reserve(free_bytes());
+  ASSERT_TRUE(reserved.has_value());
+  std::optional<SpaceReservation> held(std::move(*reserved));
+  EXPECT_EQ(volume_->space_coming(), SpaceComing::kNone) << "it can";
+  volume_->set_usable(kProviders, false);
+  EXPECT_EQ(volume_->space_coming(), SpaceComing::kAfterIo);
+  const std::span<std::byte> room = buffer(0, 5000);
+  std::future<Result<std::size_t>> written = workers_[0]->run_async<Result<std::size_t>>(
+      [&] { return write_file(io(0), ino_, 0, room, /*may_be_short=*/false, Timestamp{}); });
+  EXPECT_EQ(written.wait_for(std::chrono::milliseconds(20)), std::future_status::timeout);
+  held.reset();
+  EXPECT_EQ(written.get().value_or(0), 5000U);
+}
+
 class FileIoMemoryTest : public FileIoHugeTest {
  protected:
   static constexpr std::uint64_t kMetadataBytes = 200'000;
@@ -525,6 +635,9 @@ TEST_F(FileIoMemoryTest, block_maps_have_a_limit_and_what_exists_can_be_written)
   EXPECT_EQ(refused.error().code, ErrorCode::kNoSpace);
   EXPECT_GE(metadata_bytes(), kMetadataBytes);
   EXPECT_LT(metadata_bytes(), kMetadataBytes + kMetadataBytes / 4);
+  const VolumeFigures figures = volume_->figures();
+  EXPECT_EQ(figures.free_bytes + allocated_bytes(), figures.total_bytes)
+      << "nothing stays reserved";
   EXPECT_FALSE(volume_->create(Create{.parent = kRootIno, .name = "x", .mode = S_IFREG}));
   WritePlan plan;
   const auto start = volume_->begin_write(ino_, 0, 100'000, GateMode::kExclusive, plan);
@@ -538,6 +651,13 @@ TEST_F(FileIoMemoryTest, block_maps_have_a_limit_and_what_exists_can_be_written)
   while (volume_->drop_deleted()) {
   }
   EXPECT_LT(metadata_bytes(), small / 2);
+}
+
+TEST_F(FileIoMemoryTest, maps_of_what_was_deleted_keep_nobody_from_making_names) {
+  EXPECT_FALSE(allocate(ino_, kHugeBytes).has_value());
+  remove("huge", ino_);
+  EXPECT_TRUE(volume_->create(Create{.parent = kRootIno, .name = "x", .mode = S_IFREG}));
+  EXPECT_TRUE(volume_->drop_deleted()) << "there were some";
 }
 
 // Between the steps of an allocation others take space, but none of what it was promised.
