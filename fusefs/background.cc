@@ -70,7 +70,12 @@ std::string listen(int pipe_fd, int signal_fd, pid_t child) {
 sigset_t ending_signals() {
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction current{};
+    const bool is_ignored =
+        ::sigaction(signal, nullptr, &current) == 0 && current.sa_handler == SIG_IGN;
+    if (!is_ignored) sigaddset(&signals, signal);
+  }
   return signals;
 }
 

@@ -11,7 +11,8 @@
 
 namespace rram {
 
-// The signals that ask the daemon to end.
+// The signals that ask the daemon to end, without those that it was started to ignore (nohup; the
+// background jobs of a script).
 sigset_t ending_signals();
 
 class Background {

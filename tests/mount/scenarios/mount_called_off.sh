@@ -11,8 +11,11 @@ leases_are() {
 }
 
 # Starts a mount that waits for the provider that sleeps; $COMMAND and $DAEMON are its processes.
+# SIGINT_IS=ignore: with SIGINT ignored.
 begin_mount() {
-  "$RRAMFS" "$MNT" -o "providers=$(endpoint quick)+$(endpoint asleep),timeout=5m,log_file=$WORK/log.err" \
+  # A background job of a script ignores SIGINT; a program at a terminal does not.
+  env "--${SIGINT_IS:-default}-signal=INT" "$RRAMFS" "$MNT" \
+    -o "providers=$(endpoint quick)+$(endpoint asleep),timeout=5m,log_file=$WORK/log.err" \
     >"$WORK/mount.out" 2>&1 </dev/null &
   COMMAND=$!
   wait_until $((20 * SLOW)) "the other provider has lent its part" leases_are 1
@@ -26,16 +29,21 @@ expect_end() {
   expect_equal "$1: leases left" "$(provider_counter quick leases)" 0
 }
 
-# called_off WHAT SIGNAL PROCESS
-called_off() {
+# call_off WHAT SIGNAL PROCESS
+call_off() {
   local status=0
-  step "$1"
-  begin_mount
   kill "-$2" "${!3}"
   expect_end "$1"
   wait "$COMMAND" || status=$?
   expect_equal "$1: status" "$status" 32
   expect_match "$1: words" "$(cat "$WORK/mount.out")" "interrupted.*nothing is mounted"
+}
+
+# called_off WHAT SIGNAL PROCESS
+called_off() {
+  step "$1"
+  begin_mount
+  call_off "$@"
 }
 
 scenario() {
@@ -47,6 +55,13 @@ scenario() {
 
   called_off "SIGTERM to the daemon" TERM DAEMON
   called_off "SIGINT to the command" INT COMMAND
+
+  step "a signal that is ignored from the start"
+  SIGINT_IS=ignore begin_mount
+  kill -INT "$COMMAND" "$DAEMON"
+  sleep 0.5 # ten times what it takes to be heeded
+  ! process_gone "$DAEMON" || fail "SIGINT ended what was to ignore it"
+  call_off "SIGTERM after it" TERM DAEMON
 
   step "the command is killed"
   begin_mount
