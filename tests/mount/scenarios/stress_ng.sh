@@ -20,7 +20,7 @@ stressors_run() {
 scenario() {
   local stressor
   local -a options=(--temp-path "$MNT/stress" --verify --timeout "${STRESS_SECONDS:-3}s"
-    --metrics-brief --yaml "$WORK/stress.yaml" --mmap-file --mmap-bytes 16m --fallocate-bytes 64m
+    --metrics --yaml "$WORK/stress.yaml" --mmap-file --mmap-bytes 16m --fallocate-bytes 64m
     --hdd-bytes 32m --iomix-bytes 32m --readahead-bytes 16m --sync-file-bytes 8m)
   [[ $(id -u) -eq 0 ]] || skip "needs root, to make devices and file handles"
   volume_start 2 512M dev,suid
