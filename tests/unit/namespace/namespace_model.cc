@@ -288,6 +288,7 @@ NamespaceModel::Error NamespaceModel::change(const Link& link, Ino& subject) {
   append(link.new_parent, link.new_name, link.ino);
   changed(link.new_parent, link.at);
   nodes_.at(link.ino).stored.ctime = link.at;
+  if (links > 0) nodes_.at(link.ino).stored.was_linked = true;
   nodes_.at(link.ino).awaits_name = false;
   subject = link.ino;
   return std::nullopt;
