@@ -17,6 +17,8 @@ namespace {
 enum class Fault : uint8_t { kFlip, kDrop, kShift, kRename, kChmod, kLock };
 
 constexpr uint64_t kCallsPerFault = 20;
+// There are few of them, and the next one covers up the last.
+constexpr uint64_t kModeChangesPerFault = 3;
 
 class FaultyStorage final : public Storage {
  public:
@@ -44,7 +46,8 @@ class FaultyStorage final : public Storage {
   }
 
   int change_mode(int dir, const char* path, mode_t mode) override {
-    return is_turn_of(Fault::kChmod) ? 0 : Storage::change_mode(dir, path, mode);
+    return is_turn_of(Fault::kChmod, kModeChangesPerFault) ? 0
+                                                           : Storage::change_mode(dir, path, mode);
   }
 
   int lock_range(int fd, int command, struct flock& range) override {
@@ -56,7 +59,9 @@ class FaultyStorage final : public Storage {
   }
 
  private:
-  bool is_turn_of(Fault fault) { return fault == fault_ && ++calls_ % kCallsPerFault == 0; }
+  bool is_turn_of(Fault fault, uint64_t calls_per_fault = kCallsPerFault) {
+    return fault == fault_ && ++calls_ % calls_per_fault == 0;
+  }
 
   // Through a descriptor of its own: the caller's may be O_APPEND or O_DIRECT.
   static void write_aside(int fd, std::span<const std::byte> data, uint64_t offset) {
