@@ -30,6 +30,7 @@ LINT=
 BUILD=
 LAB=yes
 RESULTS=
+LINT_GROUP=
 
 parse_options() {
   while [[ $# -gt 0 ]]; do
@@ -87,7 +88,7 @@ compile() {
 # What to build: everything, or for the thread sanitizer the programs that have threads.
 targets() {
   [[ $SANITIZE == thread ]] || return 0
-  echo provider/rram-provider fusefs/rramfs tests/mount/exerciser
+  echo provider/rram-provider fusefs/rramfs tests/mount/exerciser tests/faults/fault_proxy
   "$ROOT/tests/run_suites.sh" --build "$BUILD" --suites "$THREADED_SUITES" --targets
 }
 
@@ -118,15 +119,18 @@ run_suites() {
     --slow "$(slowness)"
 }
 
-run_lint() {
+# lint_in_background LOG
+lint_in_background() {
   [[ -z $SANITIZE && lint =~ $FILTER ]] || return 0
-  heading "lint"
-  "$ROOT/tests/lint/run_lint.sh" ${LINT:+--$LINT} --build "$BUILD" || true
+  # A process group of its own, which a signal to this script can end.
+  setsid nice -n 19 "$ROOT/tests/lint/run_lint.sh" ${LINT:+--$LINT} --build "$BUILD" >"$1" 2>&1 &
+  LINT_GROUP=$!
+  trap 'kill -TERM -- "-$LINT_GROUP" 2>/dev/null || true' EXIT
 }
 
+# run_scenarios OPTIONS...
 run_scenarios() {
-  local -a options=(--build "$BUILD" --filter "$FILTER" --slow "$(slowness)")
-  heading "scenarios on real mounts"
+  local -a options=(--build "$BUILD" --filter "$FILTER" --slow "$(slowness)" "$@")
   if [[ -n $QUICK ]]; then options+=(--quick); fi
   if [[ -n $SANITIZE ]]; then options+=(--key); fi
   # A sanitizer makes everything several times slower.
@@ -135,6 +139,25 @@ run_scenarios() {
     thread) export EXERCISER_OPERATIONS=${EXERCISER_OPERATIONS:-10000} ;;
   esac
   "$ROOT/tests/mount/run_scenarios.sh" "${options[@]}" --no-summary || true
+}
+
+# Those that mostly wait leave the processors to clang-tidy.
+run_scenarios_and_lint() {
+  local said
+  heading "scenarios on real mounts"
+  run_scenarios --waiting no
+  said=$(mktemp)
+  lint_in_background "$said"
+  heading "scenarios that mostly wait"
+  run_scenarios --waiting yes
+  if [[ -n $LINT_GROUP ]]; then
+    heading "lint"
+    wait "$LINT_GROUP" || true
+    LINT_GROUP=
+    trap - EXIT
+    cat "$said"
+  fi
+  rm -f "$said"
 }
 
 run_lab() {
@@ -166,8 +189,7 @@ main() {
   "$ROOT/tests/install-packages.sh" build test lint
   if build; then
     run_suites
-    run_lint
-    run_scenarios
+    run_scenarios_and_lint
     run_lab
   fi
   finish

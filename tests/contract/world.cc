@@ -110,6 +110,9 @@ class ProviderWorld final : public World {
     return TcpLease::take(loop, endpoint_, std::move(options));
   }
 
+  [[nodiscard]] bool renews_lanes() const override {
+    return records_before_renewal_.value_or(kRecordsBeforeRenewal) < kRecordsBeforeRenewal;
+  }
   void kill() override {
     server_->stop();
     server_.reset();

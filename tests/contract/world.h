@@ -26,6 +26,9 @@ class World {
   [[nodiscard]] virtual bool can_die() const { return true; }
   // Why nothing can be tested here; empty where it can.
   [[nodiscard]] virtual std::string obstacle() const { return {}; }
+  // Lanes change their connection all the time. Between two of them the end of the provider is one
+  // more that does not answer yet, and what waits ends by its deadline.
+  [[nodiscard]] virtual bool renews_lanes() const { return false; }
   // Ends the provider; its memory is gone.
   virtual void kill() {}
   // Starts another one in its place. Only after kill().

@@ -21,7 +21,7 @@ FAULTS_PER_MOUNT = 25
 # neighbours are on all providers.
 PROBES = 2 * PROVIDERS
 # A network that resets connections looks like a requester that is gone: it has so long to come back.
-GRACE = ("--grace", "5s")
+GRACE = ("--grace", f"{5 * hosts.SLOW}s")
 # Shorter than half of the deadline: nothing may fail by it.
 SHORT_S = (0.05, 0.4)
 LONG_S = (1.1 * hosts.DEADLINE_S, 1.3 * hosts.DEADLINE_S)

@@ -6,7 +6,7 @@
 # PROVIDER_DESCRIPTORS: how many it has open before anybody has connected.
 declare -A PROVIDER_PID PROVIDER_PORT PROVIDER_KEY PROVIDER_DESCRIPTORS
 MOUNTS=0
-LAST_PORT=$((20000 + RANDOM % 20000))
+LAST_PORT=$((20000 + RANDOM % 12000)) # below those that the kernel gives to connections
 
 port_is_free() {
   ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null

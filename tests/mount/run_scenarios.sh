@@ -3,7 +3,7 @@
 # and time limit, over transports and front ends.
 # usage: run_scenarios.sh [--build DIR] [--quick] [--key] [--slow N] [--filter REGEX]
 #                         [--transport T] [--front-end F] [--scenarios DIR] [--list]
-#                         [--no-summary]
+#                         [--waiting yes|no] [--no-summary]
 # A scenario is a file tests/{process,mount}/scenarios/NAME.sh with a function `scenario` and:
 #   matrix=all     every transport with every front end (in a quick run: as cover)
 #   matrix=cover   every transport and every front end at least once (in a quick run: as once)
@@ -14,6 +14,7 @@
 #   mode=full      not in quick runs
 #   key=yes        also run under sanitizers (--key)
 #   waits=yes      mostly waits for time to pass: such ones are run last, several at once
+#                  (--waiting yes: only these; --waiting no: only the others)
 #   needs="a b"    programs without which it is skipped
 set -euo pipefail
 
@@ -37,7 +38,8 @@ LOCK_FILE=/tmp/rram-scenarios.lock
 LOCK=
 SCRATCH=
 WAITING=() # the words of run_one for each scenario that mostly waits
-AT_ONCE=3  # of them
+AT_ONCE=4  # of them
+ONLY_WAITING=.
 
 parse_options() {
   while [[ $# -gt 0 ]]; do
@@ -49,6 +51,7 @@ parse_options() {
       --quick) RUN_MODE=quick ;;
       --key) ONLY_KEY=yes ;;
       --slow) SLOW=$2 && shift ;;
+      --waiting) ONLY_WAITING=$2 && shift ;;
       --transport) ONLY_TRANSPORT=$2 && shift ;;
       --front-end) ONLY_FRONT_END=$2 && shift ;;
       *)
@@ -90,8 +93,9 @@ settings_of() (
 )
 
 is_wanted() {
-  local mode=$1 key=$2
-  [[ $RUN_MODE == full || $mode == quick ]] && [[ $ONLY_KEY == no || $key == yes ]]
+  local mode=$1 key=$2 waits=$3
+  [[ $RUN_MODE == full || $mode == quick ]] && [[ $ONLY_KEY == no || $key == yes ]] &&
+    [[ $waits =~ $ONLY_WAITING ]]
 }
 
 # Why a scenario cannot run here; empty when it can.
@@ -222,7 +226,7 @@ run_file() {
   local file=$1 name full transport front_end matrix limit_s mode key waits transports needs why
   name=$(basename "$file" .sh)
   read -r matrix limit_s mode key waits transports needs < <(settings_of "$file")
-  is_wanted "$mode" "$key" || return 0
+  is_wanted "$mode" "$key" "$waits" || return 0
   while read -r transport front_end; do
     [[ ,$transports, == *,$transport,* ]] || continue
     full=$name

@@ -40,7 +40,7 @@ refuses() {
 value_of() { "$provider" --status "unix://$socket" | sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p"; }
 
 # A port that nobody has right now.
-port=$((20000 + RANDOM % 20000))
+port=$((20000 + RANDOM % 12000)) # below those that the kernel gives to connections
 while (: </dev/tcp/127.0.0.1/$port) 2>/dev/null; do port=$((port + 1)); done
 
 "$provider" --size 32M --listen "tcp://127.0.0.1:$port" --unix "$socket" >"$folder/ready" 2>"$folder/log" &

@@ -359,10 +359,11 @@ TEST_F(NeighbourTest, holes_in_the_own_lease_harm_nobody) {
     EXPECT_EQ(lane->receive()->header.type, FrameType::kWriteReply);
     const auto found = lane->read(0, 0, kRegionBytes);
     ASSERT_TRUE(found);
-    for (std::size_t at = 0; at < found->size(); at += 4096) {
-      const auto page = std::span(*found).subspan(at, 4096);
-      EXPECT_TRUE(is_zero(page) || std::ranges::equal(page, std::span(data).subspan(at, 4096)));
-    }
+    // The hole may open in the middle of a page that is being written.
+    const auto [_, foreign] = std::ranges::mismatch(
+        data, *found,
+        [](std::byte sent, std::byte got) { return got == sent || got == std::byte{}; });
+    EXPECT_EQ(foreign, found->end());
   }
   expect_neighbour_unharmed();
 }

@@ -3,11 +3,11 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
-#include <atomic>
 #include <cstddef>
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -125,22 +125,23 @@ class Harm {
   explicit Harm(Sender sender) : sender_(sender) {}
 
   void arm(How how) {
+    const std::lock_guard lock(mutex_);
     how_ = std::move(how);
-    is_armed_ = true;
   }
-  void disarm() { is_armed_ = false; }
+  void disarm() { arm(nullptr); }
   [[nodiscard]] RecordMan::Edit edit() {
     return [this](const RecordMan::Record& record) -> std::vector<Bytes> {
       const bool is_mine = record.role == Role::kData && record.sender == sender_;
-      if (!is_armed_ || !is_mine) return {record.bytes};
+      const std::lock_guard lock(mutex_);
+      if (!how_ || !is_mine) return {record.bytes};
       return how_(record.bytes);
     };
   }
 
  private:
   const Sender sender_;
-  How how_;  // written before is_armed_
-  std::atomic<bool> is_armed_{false};
+  std::mutex mutex_;
+  How how_;  // none: they pass as they are
 };
 
 Bytes flipped(Bytes record, std::size_t at) {

@@ -23,22 +23,24 @@ constexpr std::size_t kCanaryBytes = 64;
 constexpr std::size_t kMappingBytes = std::size_t{4} << 20;
 
 // Made when it is needed, so that no copy of it lies in the program.
-std::vector<std::byte> canary(unsigned seed) {
+void make_canary(std::span<std::byte> bytes, unsigned seed) {
   std::mt19937 random(seed);
-  std::vector<std::byte> bytes(kCanaryBytes);
   for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
-  return bytes;
 }
 
+// Leaves no copy anywhere else: memory that was freed is in a core dump too.
 void fill(std::span<std::byte> memory, unsigned seed) {
-  const std::vector<std::byte> bytes = canary(seed);
-  for (std::size_t at = 0; at < memory.size(); at += kCanaryBytes) {
-    std::ranges::copy(bytes, memory.begin() + static_cast<std::ptrdiff_t>(at));
+  const std::span<std::byte> first = memory.first(kCanaryBytes);
+  make_canary(first, seed);
+  for (std::size_t at = kCanaryBytes; at < memory.size(); at += kCanaryBytes) {
+    std::ranges::copy(first, memory.begin() + static_cast<std::ptrdiff_t>(at));
   }
 }
 
 bool is_found(const std::vector<std::byte>& bytes, unsigned seed) {
-  return !std::ranges::search(bytes, canary(seed)).empty();
+  std::vector<std::byte> canary(kCanaryBytes);
+  make_canary(canary, seed);
+  return !std::ranges::search(bytes, canary).empty();
 }
 
 enum : unsigned { kInHeap = 1, kInAnonymous = 2, kInShared = 3 };
