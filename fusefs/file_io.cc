@@ -322,6 +322,8 @@ Task<Status> punch_range(FileIo io, Ino ino, std::uint64_t offset, std::uint64_t
     if (*done == end) co_return Status{};
     offset = *done;
     co_await io.worker.loop().resume_here();
+    // Writes wait at the gate, whose deadlines follow this one. A part of a range may be punched.
+    if (io.worker.is_overdue(io.deadline_ns)) co_return fail(ErrorCode::kTimedOut);
   }
 }
 

@@ -180,13 +180,19 @@ VolumeFigures Volume::figures() {
   const std::lock_guard lock(mutex_);
   free_safe_blocks();
   count_maps();
-  return {space_.total_bytes(), space_.free_bytes() + quarantine_.held_bytes() + deleted_bytes_,
-          geometry_.granule_bytes(), namespace_.usage()};
+  // What lay on a provider that is gone does not come back, and how much it is shows when it is
+  // freed.
+  const std::uint64_t coming_bytes =
+      space_.has_unusable_provider() ? 0 : quarantine_.held_bytes() + deleted_bytes_;
+  return {space_.total_bytes(), space_.free_bytes() + coming_bytes, geometry_.granule_bytes(),
+          namespace_.usage()};
 }
 
 SpaceComing Volume::space_coming() {
   const std::lock_guard lock(mutex_);
   free_safe_blocks();
+  // Only the maps of what is deleted come back to the memory.
+  if (is_memory_full()) return deleted_.empty() ? SpaceComing::kNone : SpaceComing::kAtOnce;
   if (!deleted_.empty() || quarantine_.has_safe_blocks()) return SpaceComing::kAtOnce;
   const bool is_held = quarantine_.held_bytes() > 0 || space_.is_overbooked();
   return is_held ? SpaceComing::kAfterIo : SpaceComing::kNone;

@@ -219,6 +219,7 @@ Task<> fallocate_and_answer(FuseRequest request, FileIo io, Ino ino, int mode, s
     status = co_await punch_range(io, ino, offset, length, now);
   }
   if (status && (mode & FALLOC_FL_PUNCH_HOLE) == 0) {
+    io.deadline_ns = io.worker.request_deadline_ns();  // punching may have used much of it
     status = co_await allocate_range(io, ino, offset, length, keeps_size, now);
   }
   std::move(request).reply_status(status);

@@ -72,6 +72,10 @@ bool Space::has_usable_provider() const {
   return std::ranges::any_of(leases_, [](const auto& one) { return one && one->is_usable; });
 }
 
+bool Space::has_unusable_provider() const {
+  return std::ranges::any_of(leases_, [](const auto& one) { return one && !one->is_usable; });
+}
+
 std::optional<Block> Space::allocate(unsigned order, std::uint32_t file_start, std::uint64_t slot) {
   if (free_granules_ >> order == 0) {
     return std::nullopt;

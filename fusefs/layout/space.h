@@ -33,6 +33,7 @@ class Space {
   void set_usable(unsigned provider, bool is_usable);
   bool is_usable(unsigned provider) const;
   bool has_usable_provider() const;
+  bool has_unusable_provider() const;
 
   // A block of that order for the slot of the file: from the provider that the placement names, or
   // from the next one with a free run of that order. nullopt: none has one; for order 0 this means

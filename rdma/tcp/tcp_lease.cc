@@ -1,9 +1,18 @@
 #include "rdma/tcp/tcp_lease.h"
 
+#include <algorithm>
+#include <cstdint>
+
 #include "rdma/control/socket_channel.h"
 #include "rdma/control/socket_dialer.h"
 
 namespace rram {
+
+namespace {
+
+constexpr std::uint64_t kRenewalAttemptMs = 1'000;
+
+}  // namespace
 
 Task<Result<std::unique_ptr<HeldLease>>> TcpLease::take(EventLoop& loop, Endpoint endpoint,
                                                         LeaseOptions options) {
@@ -21,8 +30,8 @@ Task<Result<std::unique_ptr<Lane>>> TcpLease::open_lane(EventLoop& loop, std::ui
   Sealing sealing;
   sealing.records = channel.take_records();
   sealing.records_before_renewal = records_before_renewal_;
-  // Operations wait for it, and so does close(): no longer than for their deadlines.
-  const TimeLimit renewal_limit{limit.timeout_ms};
+  // Operations wait for it, and so does close(). What fails is tried again for patience_ms.
+  const TimeLimit renewal_limit{std::min(limit.timeout_ms, kRenewalAttemptMs)};
   sealing.patience_ms = timeout_ms_;
   sealing.reopen = [=, this, &loop] { return open_sealed(loop, lane, renewal_limit); };
   co_return std::make_unique<TcpLane>(loop, channel.take_socket(), provider_text(),

@@ -19,7 +19,9 @@
 namespace rram::test {
 namespace {
 
-constexpr std::size_t kCanaryBytes = 64;
+// More than the registers hold: those of the thread are in the dump, and the last copy went through
+// them.
+constexpr std::size_t kCanaryBytes = 4096;
 constexpr std::size_t kMappingBytes = std::size_t{4} << 20;
 
 // Made when it is needed, so that no copy of it lies in the program.

@@ -161,6 +161,25 @@ TEST_F(FileIoHugeTest, an_allocation_that_is_overdue_changes_nothing) {
   EXPECT_EQ(volume_->stat(ino_)->attributes.size_bytes, 0U);
 }
 
+TEST_F(FileIoHugeTest, punching_that_is_overdue_lets_the_writes_behind_it_go_on) {
+  allocate_huge();
+  request_deadline_ns_ = 1;
+  const Status punched = workers_[0]->run_blocking<Status>(
+      [&] { return punch_range(io(0), ino_, 0, kHugeBytes, Timestamp{}); });
+  EXPECT_EQ(punched.error().code, ErrorCode::kTimedOut);
+  EXPECT_GT(allocated_bytes(), kHugeBytes / 2);
+}
+
+TEST_F(FileIoHugeTest, what_lay_on_a_provider_that_is_gone_never_counts_as_free) {
+  allocate_huge();
+  volume_->set_usable(kProviders, false);
+  remove("huge", ino_);
+  EXPECT_LE(free_bytes(), kProviders * kPoolBytes);
+  while (volume_->drop_deleted()) {
+  }
+  EXPECT_LE(free_bytes(), kProviders * kPoolBytes);
+}
+
 TEST_F(FileIoHugeTest, one_walk_frees_all_that_is_deleted) {
   allocate_huge();
   const Ino small = make_file("small");
@@ -267,6 +286,18 @@ TEST_F(FileIoMemoryTest, maps_of_what_was_deleted_keep_nobody_from_making_names)
   remove("huge", ino_);
   EXPECT_TRUE(volume_->create(Create{.parent = kRootIno, .name = "x", .mode = S_IFREG}));
   EXPECT_TRUE(volume_->drop_deleted()) << "there were some";
+}
+
+TEST_F(FileIoMemoryTest, blocks_that_come_back_bring_no_memory_for_maps) {
+  const Ino small = make_file("small");
+  ASSERT_TRUE(allocate(small, 5000).has_value());
+  EXPECT_FALSE(allocate(ino_, kHugeBytes).has_value());
+  const IoTicket reading = volume_->begin_io();
+  remove("small", small);
+  while (volume_->drop_deleted()) {
+  }
+  EXPECT_EQ(volume_->space_coming(), SpaceComing::kNone);
+  volume_->end_read(reading);
 }
 
 // Between the steps of an allocation others take space, but none of what it was promised.
