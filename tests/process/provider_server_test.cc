@@ -22,7 +22,7 @@ TEST_F(ProviderServerTest, stopping_ends_every_connection_and_removes_the_socket
   Holder holder = hold(tcp(), 0);
   auto lane = open_lane(unix_socket(), holder);
   RawRequester idle(tcp());
-  std::thread stopper([this] { server_->stop(); });
+  std::jthread stopper([this] { server_->stop(); });
   EXPECT_EQ(holder.control->receive_error(), WireError::kShuttingDown);
   EXPECT_EQ(lane->receive_error(), WireError::kShuttingDown);
   EXPECT_TRUE(idle.is_closed_by_peer());
@@ -60,7 +60,7 @@ TEST_F(ProviderServerTest, a_port_that_is_taken_is_said) {
 TEST_F(ProviderServerTest, many_requesters_come_work_and_vanish_at_once) {
   options_.grace_ms = 20;
   start();
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
   for (unsigned t = 0; t < 6; ++t) {
     threads.emplace_back([this, t] {
       for (unsigned round = 0; round < 8; ++round) {
@@ -81,7 +81,7 @@ TEST_F(ProviderServerTest, many_requesters_come_work_and_vanish_at_once) {
       }
     });
   }
-  for (std::thread& thread : threads) thread.join();
+  threads.clear();  // when they have ended
   EXPECT_TRUE(all_is_free_again());
 }
 
