@@ -89,8 +89,8 @@ Task<> Connection::converse() {
                                                             ByteChannel::kNoDeadline);
     channel_->bytes().take_descriptors();  // nobody asked for them
     if (received == -ECANCELED) continue;
-    if (received == -EBADMSG) {
-      carry_out(session_.on_malformed({ErrorCode::kProtocol, std::string(kRecordsBroken)}));
+    if (const std::optional<Error> ended = records_ended(received)) {
+      carry_out(session_.on_malformed(*ended));
       break;
     }
     if (received <= 0) {

@@ -5,11 +5,14 @@
 // send, and close() has resumed.
 #pragma once
 
+#include <fmt/format.h>
+
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
-#include <string_view>
 #include <vector>
 
 #include "base/fd.h"
@@ -19,10 +22,23 @@
 
 namespace rram {
 
-// What -EBADMSG of ByteChannel::receive() means.
-inline constexpr std::string_view kRecordsBroken =
-    "what came is not what the peer sealed: something on the way changed it, left it out, repeated "
-    "it or moved it";
+// Why ByteChannel::receive() opens no more records, as the session and its peer are told. nullopt:
+// `received` is no such end.
+inline std::optional<Error> records_ended(int received) {
+  switch (received) {
+    case -EBADMSG:
+      return Error{ErrorCode::kProtocol,
+                   "what came is not what the peer sealed: something on the way changed it, left "
+                   "it out, repeated it or moved it"};
+    case -EKEYEXPIRED:
+      return Error{ErrorCode::kUnavailable,
+                   fmt::format("the key of this connection is used up after {} records; a new "
+                               "connection has a new one",
+                               kMaxRecordsPerKey)};
+    default:
+      return std::nullopt;
+  }
+}
 
 class ByteChannel {
  public:
@@ -35,7 +51,7 @@ class ByteChannel {
   // At least one byte, at most buffer.size(); 0: the peer has ended; -errno: -ETIMEDOUT at the
   // deadline (of EventLoop::now_ns()), -ECANCELED by call_off_receive(), -EHOSTDOWN: the peer, or
   // the network to it, is silent, -EMSGSIZE: descriptors came that this process cannot take,
-  // -EBADMSG: kRecordsBroken. One at a time.
+  // -EBADMSG or -EKEYEXPIRED: records_ended(). One at a time.
   virtual Task<int> receive(std::span<std::byte> buffer, std::uint64_t deadline_ns) = 0;
   // The same at the end of a connection, when nobody looks at the bytes any more: records are not
   // opened.

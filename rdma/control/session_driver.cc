@@ -133,8 +133,8 @@ Task<> SessionDriver::step(std::uint64_t limit_ns) {
   } else if (received == -EMSGSIZE) {
     perform(session_.on_malformed(
         {ErrorCode::kProtocol, "a frame came with more descriptors than this process can take"}));
-  } else if (received == -EBADMSG) {
-    perform(session_.on_malformed({ErrorCode::kProtocol, std::string(kRecordsBroken)}));
+  } else if (const std::optional<Error> ended = records_ended(received)) {
+    perform(session_.on_malformed(*ended));
   } else if (received == -ETIMEDOUT && loop_.now_ns() < limit_ns) {
     perform(session_.on_tick(loop_.now_ms()));
   } else if (received != -ETIMEDOUT && received != -EINTR && received != -EAGAIN) {

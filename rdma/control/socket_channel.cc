@@ -22,7 +22,9 @@ Task<int> SocketChannel::receive_unread(std::span<std::byte> buffer) {
 Task<int> SocketChannel::receive_opened(std::span<std::byte> buffer, std::uint64_t deadline_ns) {
   for (;;) {
     const Result<std::span<const std::byte>> opened = records_->opened();
-    if (!opened) co_return -EBADMSG;
+    if (!opened) {
+      co_return opened.error().code == ErrorCode::kUnavailable ? -EKEYEXPIRED : -EBADMSG;
+    }
     if (!opened->empty()) {
       const std::size_t length = std::min(opened->size(), buffer.size());
       std::ranges::copy(opened->first(length), buffer.begin());

@@ -45,8 +45,8 @@ Result<CipherContext> make_context(const DirectionKey& key, Direction direction)
 }
 
 // RFC 8446, 5.3: the number of the record, big endian, over the end of the IV.
-bool begin_record(EVP_CIPHER_CTX* context, std::array<std::byte, kRecordIvBytes> nonce,
-                  std::uint64_t number, const RecordHeader& header) {
+bool begin_record(EVP_CIPHER_CTX* context, RecordIv nonce, std::uint64_t number,
+                  const RecordHeader& header) {
   for (std::size_t i = 0; i < sizeof number; ++i) {
     nonce[kRecordIvBytes - 1 - i] ^= static_cast<std::byte>(number >> (8 * i));
   }
@@ -81,10 +81,7 @@ std::unexpected<Error> not_a_record(std::string_view why) {
 
 }  // namespace
 
-DirectionKey::~DirectionKey() {
-  OPENSSL_cleanse(key.data(), key.size());
-  OPENSSL_cleanse(iv.data(), iv.size());
-}
+void wipe(std::span<std::byte> bytes) { OPENSSL_cleanse(bytes.data(), bytes.size()); }
 
 // ---- sealing -----------------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@
 #include <openssl/evp.h>
 #include <sys/uio.h>
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -56,7 +55,7 @@ class RecordSealer {
       : context_(std::move(context)), iv_(key.iv), max_records_(max_records) {}
 
   CipherContext context_;
-  std::array<std::byte, kRecordIvBytes> iv_;
+  RecordIv iv_;
   std::uint64_t max_records_;
   std::uint64_t records_ = 0;  // the number of the next one
 };
@@ -83,7 +82,7 @@ class RecordOpener {
       : context_(std::move(context)), iv_(key.iv), max_records_(max_records) {}
 
   CipherContext context_;
-  std::array<std::byte, kRecordIvBytes> iv_;
+  RecordIv iv_;
   std::uint64_t max_records_;
   std::uint64_t records_ = 0;
 };

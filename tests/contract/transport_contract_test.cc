@@ -403,7 +403,7 @@ TEST_P(TransportContract, lanes_on_other_threads_work_and_learn_of_the_end) {
   std::atomic<int> ready = 0;
   std::atomic<int> ended = 0;
   std::atomic<bool> stop = false;
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
   for (std::uint32_t seed = 1; seed <= kThreads; ++seed) {
     threads.emplace_back([&, seed] {
       use_lane_on_this_thread(*lease_, seed, ready, stop);
@@ -417,7 +417,6 @@ TEST_P(TransportContract, lanes_on_other_threads_work_and_learn_of_the_end) {
     stop = true;
   }
   while (ended < kThreads) run_for_ms(*loop_, 5);
-  for (std::thread& thread : threads) thread.join();
 }
 
 TEST_P(TransportContract, after_a_restart_of_the_provider_the_lease_is_lost) {

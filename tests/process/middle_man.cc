@@ -35,9 +35,8 @@ MiddleMan::MiddleMan(Endpoint provider, Edit edit)
       edit_(std::move(edit)),
       fake_([this](RawRequester& requester) {
         RawRequester real(provider_);
-        std::thread back([&] { pass(Sender::kProvider, real, requester); });
+        const std::jthread back([&] { pass(Sender::kProvider, real, requester); });
         pass(Sender::kRequester, requester, real);
-        back.join();
       }) {}
 
 void MiddleMan::pass(Sender sender, RawRequester& from, RawRequester& to) {

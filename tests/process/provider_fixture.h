@@ -128,4 +128,7 @@ class ProviderFixture : public testing::Test {
   std::string folder_;
 };
 
+// For suites that need no more than that.
+using ProviderServerTest = ProviderFixture;
+
 }  // namespace rram::test

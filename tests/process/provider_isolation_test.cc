@@ -204,6 +204,70 @@ INSTANTIATE_TEST_SUITE_P(Requesters, CanaryTest,
                                                           Ending::kSilence, Ending::kKill)),
                          name_of);
 
+TEST_F(ProviderServerTest, nothing_of_a_lease_is_readable_in_the_next_one) {
+  start();
+  const std::vector<std::byte> canary(kMiB, kCanary);
+  {
+    Holder holder = hold(tcp(), 0);
+    auto lane = open_lane(tcp(), holder);
+    for (std::uint32_t region = 0; region < holder.lease.grant.region_count; ++region) {
+      EXPECT_TRUE(lane->write(region, 0, canary));
+      EXPECT_TRUE(lane->write(region, kMiB, canary));
+    }
+  }
+  ASSERT_TRUE(all_is_free_again());
+  Holder next = hold(unix_socket(), 0);
+  auto lane = open_lane(unix_socket(), next);
+  for (std::uint32_t region = 0; region < next.lease.grant.region_count; ++region) {
+    const auto bytes = lane->read(region, 0, 2 * kMiB);
+    ASSERT_TRUE(bytes);
+    EXPECT_TRUE(is_zero(*bytes)) << region;
+  }
+}
+
+TEST_F(ProviderServerTest, who_kept_descriptors_shares_nothing_with_the_next_lease) {
+  start();
+  std::vector<Mapping> kept;
+  {
+    Holder holder = hold(unix_socket(), 0, true);
+    ASSERT_EQ(holder.lease.descriptors.size(), 16);
+    for (const UniqueFd& fd : holder.lease.descriptors) {
+      Result<Mapping> mapping = Mapping::shared(fd.get(), 2 * kMiB);
+      ASSERT_TRUE(mapping);
+      EXPECT_TRUE(is_zero(mapping->bytes()));
+      std::ranges::fill(mapping->bytes(), kCanary);
+      kept.push_back(std::move(*mapping));
+    }
+    const auto seen = open_lane(tcp(), holder)->read(3, 4096, 4096);
+    EXPECT_EQ(seen, std::vector<std::byte>(4096, kCanary)) << "it is the pool itself";
+  }
+  ASSERT_TRUE(all_is_free_again());
+  for (const Mapping& mapping : kept) EXPECT_TRUE(is_zero(mapping.bytes()));
+  Holder next = hold(tcp(), 0);
+  auto lane = open_lane(tcp(), next);
+  for (std::uint32_t region = 0; region < 16; ++region) {
+    EXPECT_TRUE(lane->write(region, 0, pattern(4096, region)));
+  }
+  for (const Mapping& mapping : kept) {
+    EXPECT_TRUE(is_zero(mapping.bytes()));
+    std::ranges::fill(mapping.bytes(), std::byte{0xEE});
+  }
+  for (std::uint32_t region = 0; region < 16; ++region) {
+    EXPECT_EQ(lane->read(region, 0, 4096), pattern(4096, region));
+    EXPECT_TRUE(is_zero(*lane->read(region, 4096, 2 * kMiB - 4096)));
+  }
+}
+
+TEST_F(ProviderServerTest, descriptors_are_not_passed_over_tcp) {
+  start();
+  RawRequester requester(tcp());
+  const auto reply = requester.hello(Role::kControl, kFeatureDescriptors);
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->features, 0);
+  requester.send(encode(2, LeaseRequest{0, kLeaseWantDescriptors, 0}));
+  EXPECT_EQ(requester.receive_error(), WireError::kProtocol);
+}
+
 // ---- side by side ------------------------------------------------------------------------------
 
 class NeighbourTest : public ProviderFixture {

@@ -128,7 +128,7 @@ TEST_F(ProviderPinningTest, stopping_in_the_middle_ends_connections_as_ever) {
   RawRequester control(unix_socket());
   ASSERT_TRUE(control.hello(Role::kControl));
   ASSERT_TRUE(control.take_lease(4 * kMiB));
-  std::thread stopper([this] { server_->stop(); });
+  std::jthread stopper([this] { server_->stop(); });
   open();
   EXPECT_EQ(control.receive_error(), WireError::kShuttingDown);
   control.close();

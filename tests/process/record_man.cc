@@ -81,9 +81,8 @@ void RecordMan::accept_all() {
       FrameType type{};
       // HELLO says how the rest is to be read.
       if (pass_frame(made, made.up, type)) {
-        std::thread back([this, &made] { pass(made, made.down); });
+        const std::jthread back([this, &made] { pass(made, made.down); });
         pass(made, made.up);
-        back.join();
       }
     });
   }

@@ -43,7 +43,7 @@ TEST(EventLoop, work_posted_from_other_threads_runs_in_order_of_each_thread) {
   constexpr int kPosts = 1000;
   std::vector<std::vector<int>> seen(kThreads);
   std::atomic<int> left = kThreads * kPosts;
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < kPosts; ++i) {
@@ -55,7 +55,6 @@ TEST(EventLoop, work_posted_from_other_threads_runs_in_order_of_each_thread) {
     });
   }
   loop->run();
-  for (std::thread& thread : threads) thread.join();
   for (const std::vector<int>& numbers : seen) {
     ASSERT_EQ(numbers.size(), static_cast<std::size_t>(kPosts));
     EXPECT_TRUE(std::is_sorted(numbers.begin(), numbers.end()));
@@ -176,9 +175,8 @@ TEST(EventLoop, spinning_sees_what_comes_by_the_ring_too) {
   loop->set_spin_limit(10'000'000'000);
   loop->expect(queue);
   const std::uint64_t begin_ns = monotonic_ns();
-  std::thread other([&loop] { loop->post([&loop] { loop->stop(); }); });
+  const std::jthread other([&loop] { loop->post([&loop] { loop->stop(); }); });
   loop->run();
-  other.join();
   EXPECT_LT(monotonic_ns() - begin_ns, 5'000'000'000U);
   loop->forget(queue);
 }
@@ -296,7 +294,7 @@ TEST(EventLoop, a_coroutine_moves_to_another_thread_and_back) {
   auto home = make_loop();
   std::promise<EventLoop*> other_ready;
   std::future<EventLoop*> other = other_ready.get_future();
-  std::thread thread([&] {
+  const std::jthread thread([&] {
     auto loop = make_loop();
     other_ready.set_value(loop.get());
     loop->run();
@@ -310,7 +308,6 @@ TEST(EventLoop, a_coroutine_moves_to_another_thread_and_back) {
   EXPECT_EQ(there, thread.get_id());
   EXPECT_EQ(back, std::this_thread::get_id());
   other_loop->post([=] { other_loop->stop(); });
-  thread.join();
 }
 
 }  // namespace

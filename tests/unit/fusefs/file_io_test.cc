@@ -136,7 +136,7 @@ TEST_F(FileIoTest, neighbouring_writes_of_two_workers_do_not_wipe_each_other_out
   constexpr std::size_t kWriteBytes = 700;
   const Ino ino = make_file("f");
   Status other;
-  std::thread thread([&] {
+  std::jthread thread([&] {
     other = workers_[1]->run_blocking<Status>([&] {
       return write_concurrently(io(1), ino, kPartsPerWorker, kPartsPerWorker, kParts, kRounds,
                                 kWriteBytes);

@@ -9,8 +9,11 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <numeric>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "rdma/record/record_cipher.h"
@@ -220,6 +223,26 @@ TEST(Record, a_key_seals_and_opens_no_more_than_its_limit) {
   const auto third = open(opener, records[2]);
   ASSERT_FALSE(third);
   EXPECT_NE(third.error().message.find("used up after 2 records"), std::string::npos);
+  EXPECT_EQ(third.error().code, ErrorCode::kUnavailable) << "the record itself is as it was sealed";
+}
+
+// Of what `made` was moved to, `secret` is gone once that is destroyed.
+template <typename Object>
+void expect_wiped(Object&& made, std::span<const std::byte> secret) {
+  alignas(Object) std::array<std::byte, sizeof(Object)> room{};
+  const auto has_secret = [&] { return !std::ranges::search(room, secret).empty(); };
+  auto* object = ::new (room.data()) Object(std::forward<Object>(made));
+  EXPECT_TRUE(has_secret()) << "or this looks for the wrong bytes";
+  object->~Object();
+  EXPECT_FALSE(has_secret());
+}
+
+TEST(Record, who_had_a_key_leaves_nothing_of_it_behind) {
+  const DirectionKey key = make_key(1);
+  expect_wiped(DirectionKey(key), key.key);
+  expect_wiped(DirectionKey(key), key.iv);
+  expect_wiped(make_sealer(), key.iv);
+  expect_wiped(make_opener(), key.iv);
 }
 
 // ---- streams -----------------------------------------------------------------------------------
