@@ -214,10 +214,14 @@ class World:
 
     def expect_nothing_kept(self):
         """No descriptor more than at its start, and without files every byte is free again."""
-        hosts.wait_until(
-            hosts.RECOVERY_LIMIT_S, "rramfs has no more descriptors than at its start",
-            lambda: hosts.open_descriptors(self.mount.pid) <= self.descriptors,
-        )
+        try:
+            hosts.wait_until(
+                hosts.RECOVERY_LIMIT_S, "rramfs has no more descriptors than at its start",
+                lambda: len(hosts.open_descriptors(self.mount.pid)) <= len(self.descriptors),
+            )
+        except hosts.Failed as failure:
+            now = hosts.open_descriptors(self.mount.pid)
+            raise hosts.Failed(f"{failure}: {self.descriptors} then, {now} now") from failure
         for name in os.listdir(hosts.MNT):
             os.unlink(f"{hosts.MNT}/{name}")
 

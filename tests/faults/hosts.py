@@ -45,7 +45,14 @@ def wait_until(limit_s, what, condition):
 
 
 def open_descriptors(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    """What each leads to."""
+    found = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+        except FileNotFoundError:  # closed meanwhile
+            pass
+    return found
 
 
 def is_running(pid):
@@ -81,7 +88,7 @@ class Provider:
         if not self.process.stdout.readline():
             raise Failed(f"{self.name} does not start")
         self.process.stdout.close()
-        self.idle_descriptors = open_descriptors(self.process.pid)
+        self.idle_descriptors = len(open_descriptors(self.process.pid))
 
     def is_alive(self):
         return self.process is not None and self.process.poll() is None
@@ -105,7 +112,7 @@ class Provider:
         """What an idle provider must not have, or nothing."""
         counters = self.counters()
         left = {k: counters[k] for k in ("leased_bytes", "reclaiming_bytes", "leases", "connections")}
-        left["descriptors"] = open_descriptors(self.process.pid) - self.idle_descriptors
+        left["descriptors"] = len(open_descriptors(self.process.pid)) - self.idle_descriptors
         return {k: v for k, v in left.items() if v != 0}
 
     def await_idle(self):
