@@ -90,7 +90,8 @@ targets_of() {
 sanitizer_settings() {
   export ASAN_OPTIONS="detect_leaks=1:${ASAN_OPTIONS_MORE:-}"
   export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1"
-  export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:${TSAN_OPTIONS_MORE:-}"
+  export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"
+  TSAN_OPTIONS+=":suppressions=$here/tsan_suppressions.txt:${TSAN_OPTIONS_MORE:-}"
 }
 
 main() {

@@ -1,6 +1,6 @@
 #include "rdma/local/local_lane.h"
 
-#include <cstring>
+#include "rdma/copy_operation.h"
 
 namespace rram {
 
@@ -9,11 +9,7 @@ void LocalLane::do_submit(Operation& operation) {
   const RemoteRegion& region = *operation.region;
   const std::span<std::byte> remote = memory_.subspan(
       region.index * region.length_bytes + operation.offset_bytes, operation.local.size());
-  if (operation.kind == Operation::Kind::kRead) {
-    std::memcpy(operation.local.data(), remote.data(), remote.size());
-  } else {
-    std::memcpy(remote.data(), operation.local.data(), remote.size());
-  }
+  copy_operation(operation, remote);
   complete(operation, std::nullopt);
 }
 

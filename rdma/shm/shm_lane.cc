@@ -1,7 +1,8 @@
 #include "rdma/shm/shm_lane.h"
 
-#include <cstring>
 #include <utility>
+
+#include "rdma/copy_operation.h"
 
 namespace rram {
 
@@ -20,11 +21,7 @@ void ShmLane::do_submit(Operation& operation) {
   }
   const std::span<std::byte> remote = segments_->region(operation.region->index)
                                           .subspan(operation.offset_bytes, operation.local.size());
-  if (operation.kind == Operation::Kind::kRead) {
-    std::memcpy(operation.local.data(), remote.data(), remote.size());
-  } else {
-    std::memcpy(remote.data(), operation.local.data(), remote.size());
-  }
+  copy_operation(operation, remote);
   if (!life_->is_confirmed()) {
     mark_broken(Error{ErrorCode::kDisconnected,
                       "this host has not heard from the provider for so long that the provider may "

@@ -137,7 +137,8 @@ at_exit() {
 sanitizer_settings() {
   export ASAN_OPTIONS="log_path=$1/sanitizer:detect_leaks=1:${ASAN_OPTIONS_MORE:-}"
   export UBSAN_OPTIONS="log_path=$1/sanitizer:print_stacktrace=1:halt_on_error=1"
-  export TSAN_OPTIONS="log_path=$1/sanitizer:second_deadlock_stack=1:${TSAN_OPTIONS_MORE:-}"
+  export TSAN_OPTIONS="log_path=$1/sanitizer:second_deadlock_stack=1"
+  TSAN_OPTIONS+=":suppressions=$ROOT/tests/tsan_suppressions.txt:${TSAN_OPTIONS_MORE:-}"
 }
 
 # start_scenario FILE WORK TRANSPORT FRONT_END LIMIT_S
