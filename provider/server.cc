@@ -29,6 +29,8 @@ namespace {
 constexpr unsigned kMaxWorkers = 128;
 constexpr std::uint64_t kTickMs = 100;
 constexpr std::chrono::milliseconds kProgressInterval{200};
+constexpr const char* kRaiseOpenFiles =
+    "; allow this process more of them with `ulimit -n`, or LimitNOFILE= of its service";
 constexpr std::uint64_t kAcceptPauseMs = 100;  // after accept found no descriptor or memory
 // So many at a time are told why they are refused; the rest are just closed.
 constexpr std::uint32_t kConnectionsTold = 64;
@@ -371,7 +373,8 @@ Task<> ProviderServer::accept_all(EventLoop& loop, int listening_fd, bool is_uni
     }
     if (accepted == -ECONNABORTED || accepted == -EINTR) continue;
     if (!has_complained) {
-      options_.log->warn("cannot accept connections: {}", std::strerror(-accepted));
+      options_.log->warn("cannot accept connections: {}{}", std::strerror(-accepted),
+                         accepted == -EMFILE ? kRaiseOpenFiles : "");
     }
     has_complained = true;
     co_await loop.sleep_ms(kAcceptPauseMs);
