@@ -165,10 +165,11 @@ class World:
             if any(len(places) != 1 for places in worker.places):
                 raise hosts.Failed(f"blocks that are not on one provider: {worker.places}")
 
-    def await_recovery(self, provider):
-        """Every worker of rramfs, whichever CPU it serves, reaches the provider again."""
-        # Without places, what cannot be read may lie on another one, that is dead.
-        can_tell = hosts.TRANSPORT == "tcp" or all(map(self.is_up, self.providers))
+    def await_recovery(self, provider, dead=frozenset()):
+        """Every worker of rramfs, whichever CPU it serves, reaches the provider again. `dead`: those
+        that do not come back, which rramfs may not have noticed yet if it was stopped itself."""
+        # Without places, what cannot be read may lie on another one.
+        can_tell = hosts.TRANSPORT == "tcp" or (not dead and all(map(self.is_up, self.providers)))
         for cpu in os.sched_getaffinity(0) if can_tell else ():
             hosts.wait_until(
                 hosts.RECOVERY_LIMIT_S, f"{provider.name} can be read again from CPU {cpu}",
@@ -275,7 +276,7 @@ class World:
             return
         for provider in self.providers:
             if provider not in dead:
-                self.await_recovery(provider)
+                self.await_recovery(provider, dead)
                 self.blame.end_all(provider.index)
             elif provider.is_alive():  # it was restarted
                 hosts.wait_until(
