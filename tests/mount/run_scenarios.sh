@@ -38,7 +38,7 @@ LOCK_FILE=/tmp/rram-scenarios.lock
 LOCK=
 SCRATCH=
 WAITING=() # the words of run_one for each scenario that mostly waits
-AT_ONCE=4  # of them
+AT_ONCE=3  # of them
 ONLY_WAITING=.
 
 parse_options() {
