@@ -1,12 +1,11 @@
 # shellcheck shell=bash disable=SC2034,SC2016,SC2153
 # RDMA is one-sided: while gigabytes move, the provider's process does nothing but answer heartbeats.
 # Over TCP it handles every byte, which shows that the processor time sees such work.
-# NO_PROVIDER_CPU_MIB=8192 moves so much.
 limit_s=600
 needs="fio"
 
-TOTAL_MIB=${NO_PROVIDER_CPU_MIB:-1024}
-TCP_MIB=128
+TOTAL_MIB=2048
+TCP_MIB=256
 
 # On a provider: how often threads of that process were woken, and the milliseconds of processor time
 # that it was charged with. Interrupts count to whom they interrupt, so soft-RoCE charges some.
