@@ -28,7 +28,8 @@ namespace {
 
 constexpr int kMaxSteps = 100;
 constexpr std::uint32_t kMaxTransferBytes = 64U << 10;
-constexpr int kReplyMs = 5'000;
+// More than the deadline of a request, less than libFuzzer's for an input.
+constexpr int kReplyMs = 8'000;
 // So many replies fit into the socket.
 constexpr std::size_t kMaxUnderWay = 2;
 constexpr std::uint32_t kTmpfile = 51;  // FUSE_TMPFILE, which Debian 12's header does not have
@@ -157,16 +158,18 @@ class Kernel {
 
   void send(const Request& request) {
     const std::vector<std::byte> bytes = request.bytes(++unique_);
-    require(::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
-            static_cast<ssize_t>(bytes.size()));
+    const ssize_t sent =
+        retried([&] { return ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL); });
+    require(sent == static_cast<ssize_t>(bytes.size()));
   }
 
   std::pair<std::uint64_t, Reply> receive() {
     std::vector<std::byte> buffer(2 * kMaxTransferBytes);
     for (;;) {
       pollfd waiting{socket_.get(), POLLIN, 0};
-      require(::poll(&waiting, 1, kReplyMs) == 1);
-      const ssize_t received = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_TRUNC);
+      require(retried([&] { return ::poll(&waiting, 1, kReplyMs); }) == 1);
+      const ssize_t received =
+          retried([&] { return ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_TRUNC); });
       fuse_out_header header{};
       require(received >= static_cast<ssize_t>(sizeof header));
       require(received <= static_cast<ssize_t>(buffer.size()));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -53,6 +54,15 @@ class Input {
 inline void require(bool holds) {
   if (!holds) {
     std::abort();
+  }
+}
+
+// libFuzzer's alarm, every few seconds, ends system calls of the thread that it fuzzes with EINTR.
+template <typename Call>
+auto retried(Call call) {
+  for (;;) {
+    const auto result = call();
+    if (result >= 0 || errno != EINTR) return result;
   }
 }
 
