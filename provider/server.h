@@ -25,7 +25,7 @@
 #include "provider/pool.h"
 #include "provider/pool_filler.h"
 #include "provider/pool_plan.h"
-#include "provider/unproved.h"
+#include "provider/reception.h"
 #include "provider/worker.h"
 #include "rdma/endpoint.h"
 #include "rdma/session/preshared_key.h"
@@ -104,15 +104,7 @@ class ProviderServer {
   void on_pinning_failed(const Error& error);
   void accept_on(const Listener& listener);
   Task<> accept_all(EventLoop& loop, int listening_fd, bool is_unix);
-  void welcome(UniqueFd socket_fd, bool is_unix);
   Task<> accept_by_verbs(VerbsPort& port, std::string where);
-  void welcome(VerbsArrival arrival);
-  void welcome(Peer peer, Worker& worker, Worker::MakeChannel make_channel);
-  [[nodiscard]] std::optional<std::string> take_place(Peer& peer);
-  void log_limit(const Peer& peer);
-  Worker& worker_for(std::optional<int> tcp_socket_fd);
-  void admit_address(Peer& peer, const sockaddr_storage& address) const;
-  void admit(Peer& peer, int socket_fd) const;
   Task<> tick(EventLoop& loop);
 
   ServerOptions options_;
@@ -126,17 +118,13 @@ class ProviderServer {
   const std::unique_ptr<VerbsService> verbs_ = VerbsService::create();
   ProviderContext context_;
   // Outlive the leases, whose scrubber tells connections after the workers have stopped.
-  std::atomic<std::uint32_t> refused_connections_{0};  // that are being told so
-  UnprovedPlaces unproved_places_;
+  Reception reception_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<LeaseKeeper> leases_;
   std::optional<Error> pinning_failure_;  // written by the filler before its wait() returns true
   std::unique_ptr<PoolFiller> filler_;
   std::vector<std::unique_ptr<VerbsPort>> verbs_ports_;
   std::vector<unsigned> worker_cpus_;  // by worker; empty: they run anywhere
-  std::size_t next_turn_ = 0;          // on the accepting worker's thread, as the next two
-  std::uint64_t limit_logged_ms_ = 0;  // when log_limit() last wrote a line
-  std::uint64_t limits_unlogged_ = 0;  // since then
   std::atomic<bool> is_stopping_{false};
 };
 
