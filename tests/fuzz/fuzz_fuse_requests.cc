@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "base/event_loop.h"
 #include "fusefs/requester.h"
 #include "tests/fuzz/fuzz_input.h"
 
@@ -163,11 +164,20 @@ class Kernel {
     require(sent == static_cast<ssize_t>(bytes.size()));
   }
 
+  // Once it has come, or else after the time for it, whatever alarms came meanwhile.
+  [[nodiscard]] bool has_reply() const {
+    const std::uint64_t start_ns = monotonic_ns();
+    return retried([&] {
+             const auto passed_ms = static_cast<int>((monotonic_ns() - start_ns) / 1'000'000);
+             pollfd waiting{socket_.get(), POLLIN, 0};
+             return ::poll(&waiting, 1, std::max(0, kReplyMs - passed_ms));
+           }) == 1;
+  }
+
   std::pair<std::uint64_t, Reply> receive() {
     std::vector<std::byte> buffer(2 * kMaxTransferBytes);
     for (;;) {
-      pollfd waiting{socket_.get(), POLLIN, 0};
-      require(retried([&] { return ::poll(&waiting, 1, kReplyMs); }) == 1);
+      require(has_reply());
       const ssize_t received =
           retried([&] { return ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_TRUNC); });
       fuse_out_header header{};
